@@ -1,0 +1,36 @@
+// See engine.hh: reserves space for an op.
+#pragma once
+
+#include "txn/engine.hh"
+
+namespace pleach::txn {
+
+#define PLEACH_ALLOC_PHASES(X)                    \
+  X(INIT, NOWAIT, FREES, CLEANUP)                 \
+  X(FREES, WAIT, FREES, PICK, CLEANUP)            \
+  X(PICK, WAIT, LOAD, PICK, CLEANUP)              \
+  X(LOAD, WAIT, LOAD, PICK, CLEANUP)              \
+  X(CLEANUP, NOWAIT, DONE)                        \
+  X(DONE, NOWAIT)
+
+class alloc_op final : public sm::machine<alloc_op> {
+ public:
+  PLEACH_PHASES("alloc", PLEACH_ALLOC_PHASES)
+
+  /// The spans and the claim live until the op is DONE.
+  void prepare(engine& e, space_claim& claim, std::span<const space_need> needs,
+               std::span<const page_addr> frees);
+  sm::step tick(phase p) noexcept;
+
+ private:
+  engine* engine_ = nullptr;
+  space_claim* claim_ = nullptr;
+  std::span<const space_need> needs_;
+  std::span<const page_addr> frees_;
+  u64 next_ = 0;
+  u64 group_ = 0;
+  u64 tried_ = 0;
+  cache::descriptor* loading_ = nullptr;
+};
+
+}  // namespace pleach::txn

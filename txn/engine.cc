@@ -1,0 +1,523 @@
+#include "txn/engine.hh"
+
+#include <algorithm>
+
+#include "be/base/planted.hh"
+#include "txn/engine_state.hh"
+#include "txn/grow_op.hh"
+#include "txn/record_codec.hh"
+#include "txn/recovery.hh"
+
+namespace pleach::txn {
+
+namespace {
+
+constexpr u64 ordered_delay_ns = 1'000'000;  ///< longest that an ordered commit waits for company
+constexpr u64 space_retry_ns = 1'000'000;
+constexpr u32 runs_assumed_per_page = 16;
+constexpr u32 run_overhead = 6 + 14;         ///< two varints; rounding to granules at both ends
+constexpr u64 most_half_blocks = 64;
+
+u32 half_blocks_for(const engine_options& o, const io::device& dev) {
+  u64 most = std::max<u64>(8 * (dev.limit().max_transfer >> block_shift), 2);
+  return static_cast<u32>(std::clamp<u64>(o.log_buffer_bytes / 2 / block_bytes, 2, std::min(most_half_blocks, most)));
+}
+
+errc check_bitmap(cbytes page) { return page.size() == block_bytes ? errc::ok : errc::corrupt; }
+
+errc check_root(cbytes page) {
+  if (page.size() != block_bytes) return errc::corrupt;
+  const auto& r = *reinterpret_cast<const root_record*>(page.data());
+  bool sane = r.volume_blocks >= min_volume_blocks && r.groups_formatted > 0 && r.next_tree_id > tree_catalogue;
+  return sane ? errc::ok : errc::corrupt;
+}
+
+status resize_device(sm::reactor& loop, io::device& dev, u64 bytes) {
+  struct resize {
+    io::request r;
+    bool done = false;
+  } one;
+  one.r.kind = io::request_kind::RESIZE;
+  one.r.offset = bytes;
+  one.r.owner = &one;
+  one.r.done = [](io::request& r) { static_cast<resize*>(r.owner)->done = true; };
+  dev.queue(one.r);
+  status s = loop.run_while([](void* p) { return !static_cast<resize*>(p)->done; }, &one);
+  PLEACH_ASSERT(s);
+  if (one.r.code != errc::ok) return fail(one.r.code);
+  return flush_device(loop, dev);
+}
+
+/// Runs an op to its end from blocking code.
+errc run(sm::reactor& loop, sm::op& o) {
+  loop.start(o);
+  if (status s = loop.run_until(o); !s) return s.error();
+  return o.out.code;
+}
+
+}  // namespace
+
+// --- how the log is divided ---
+
+log_shares log_shares::of(u64 log_blocks, u32 max_node_blocks) {
+  PLEACH_ASSERT(log_blocks >= min_log_blocks);
+  // A claim may be an eighth of the log; in small logs up to a third, so that a split of every level of a tree fits.
+  u64 largest = std::max<u64>(log_blocks / 8, std::min(std::max<u64>(u64{max_node_blocks} * 8, 10), log_blocks / 3));
+  // The last two blocks hold the empty group that publishes a new log_start; one largest claim is headroom for overruns.
+  return {largest * log_payload_bytes, (log_blocks - 2 - largest) * log_payload_bytes};
+}
+
+// --- state ---
+
+engine_state::engine_state(sm::reactor& l, io::device& d, cache::page_cache& p, volume& vo, const engine_options& o)
+    : loop(l),
+      dev(d),
+      pages(p),
+      vol(vo),
+      options(o),
+      area(vo.super),
+      shares(log_shares::of(area.blocks(), vo.super.max_node_blocks)),
+      credit(l, "log credit", shares.total),
+      first_seq(area.blocks(), 0),
+      writer(*this, half_blocks_for(o, d), max_page_body(u64{vo.super.max_node_blocks} * block_bytes) + block_bytes) {
+  age.e = space_retry.e = this;
+  age.fire = [](sm::timer& t) {
+    engine_state& e = *static_cast<state_timer&>(t).e;
+    e.open->aged = true;
+    e.writer.wake();
+  };
+  space_retry.fire = [](sm::timer& t) { static_cast<state_timer&>(t).e->wake_space_waiters(); };
+}
+
+engine_state::~engine_state() {
+  if (age.armed()) loop.disarm(age);
+  if (space_retry.armed()) loop.disarm(space_retry);
+  // After a failure pages may still be members; they live in the cache.
+  for (group& g : groups)
+    while (!g.members.empty()) group::drop(g.members.front());
+}
+
+void engine_state::start_at(u64 seq, lsn_t last) {
+  next_seq = durable_start = seq;
+  durable = last;
+  first_lsn = last + 1;
+  open->reset(last + 1);
+}
+
+u64 engine_state::log_start_for(lsn_t g, u64 first) const {
+  lsn_t least = pages.min_recovery_lsn();
+  if (PLEACH_PLANTED("discard_before_flush")) least = lsn_none;
+  if (least == lsn_none || least >= g) return std::max(first, durable_start);
+  least = std::max(least, first_lsn);
+  if (least >= g) return std::max(first, durable_start);
+  return std::max(first_seq[least % first_seq.size()], durable_start);
+}
+
+void engine_state::want_durable(lsn_t lsn) {
+  lsn = std::min(lsn, visible());
+  if (lsn <= wanted) return;
+  wanted = lsn;
+  if (lsn >= open->lsn) writer.wake();
+}
+
+void engine_state::recovery_lsn_moved() {
+  writer.wake();
+  queues[static_cast<u32>(watermark::PLACED)].wake_all();
+}
+
+u32 engine_state::log_use_per_mille() {
+  if (credit.contended()) return 1000;
+  i64 used = static_cast<i64>(credit.total()) - credit.available();
+  return static_cast<u32>(std::clamp<i64>(used * 1000 / static_cast<i64>(credit.total()), 0, 1000));
+}
+
+void engine_state::fail_store(errc code, page_addr where) {
+  (void)where;
+  fail(code);
+}
+
+void engine_state::fail(errc) {
+  if (health != errc::ok) return;
+  health = errc::failed;
+  credit.fail_all(errc::failed);
+  for (sm::wait_queue& q : queues) q.wake_all();
+  writer.wake();
+  pages.stop(errc::failed);
+}
+
+void engine_state::wake_space_waiters() { queues[static_cast<u32>(watermark::DURABLE)].wake_all(); }
+
+void engine_state::arm_space_retry() {
+  if (space_retry.armed()) return;
+  space_retry.at_ns = loop.now_ns() + space_retry_ns;
+  loop.arm(space_retry);
+}
+
+page_writer engine_state::write(cache::descriptor& d) {
+  PLEACH_ASSERT(writes());
+  if (d.member_lsn != open->lsn) [[unlikely]] {
+    if (d.member_lsn != lsn_none) writer.drain(d);
+    open->join(d);
+    pages.mark_dirty(d, open->lsn);
+  }
+  d.content_version = pages.next_version();
+  return {d.data, d.size(), d.capture};
+}
+
+u64 engine_state::root_blocks() const {
+  return reinterpret_cast<const root_record*>(root.page->data)->volume_blocks;
+}
+
+status engine_state::write_grown_superblocks(u64 blocks) {
+  // The log writer's own update of the superblocks must not be under way, nor begin.
+  superblocks_busy = true;
+  status s = loop.run_while(
+      [](void* p) {
+        auto& x = *static_cast<engine_state*>(p);
+        return x.health == errc::ok && x.writer.salting();
+      },
+      this);
+  if (s && health != errc::ok) s = pleach::fail(health);
+  if (s) {
+    vol.super.blocks = blocks;
+    s = write_superblocks(loop, dev, vol);
+    if (!s) fail(s.error());
+  }
+  superblocks_busy = false;
+  writer.wake();
+  return s;
+}
+
+// --- opening ---
+
+engine::engine(std::unique_ptr<impl> i) : impl_(std::move(i)) {}
+
+result<std::unique_ptr<engine>> engine::open(sm::reactor& loop, io::device& dev, cache::page_cache& pages, volume& v,
+                                             const engine_options& options, std::string* report) {
+  std::string words;
+  auto failed = [&](errc code) {
+    if (report != nullptr) *report = words;
+    return fail(code);
+  };
+  auto i = std::make_unique<impl>(loop, dev, pages, v, options);
+  engine_state& e = *i;
+  pages.register_check(page_kind::bitmap, &check_bitmap);
+  pages.register_check(page_kind::root_block, &check_root);
+  if (options.read_only) {
+    words = "closed cleanly";
+    u64 seq = v.super.clean_seq;
+    lsn_t last = v.super.base_lsn;
+    if (seq == 0) {
+      e.filter = std::make_unique<log_filter>(v.super, dev, options.index_bytes);
+      reactor_source source(loop, dev);
+      result<log_window> w = scan_log(e.area, v.super, source, e.filter->index, words);
+      if (!w) return failed(w.error());
+      e.filter->index.seal();
+      e.filter->window = *w;
+      pages.set_load_filter(e.filter.get());
+      seq = w->end;
+      last = w->last;
+      words = describe(*w) + "; applied in memory";
+    }
+    e.start_at(seq, last);
+  } else {
+    result<recovery_result> r = recover(loop, dev, v, options.index_bytes, options.log_buffer_bytes * 2, words);
+    if (!r) return failed(r.error());
+    e.start_at(r->next_seq, r->last);
+    e.replayed = r->anything;
+  }
+  pages.set_hooks(&e);
+  auto result = std::unique_ptr<engine>(new engine(std::move(i)));
+  if (!options.read_only) {
+    pages.set_durable(e.durable);
+    loop.start_background(e.writer);
+  }
+  e.root.prepare(pages, {page_addr(u64{v.super.root_block}, 1), format_generation});
+  if (errc code = run(loop, e.root); code != errc::ok) {
+    words = "the root block at block " + std::to_string(u64{v.super.root_block}) + " cannot be read: " + sentence_of(code);
+    return failed(code);
+  }
+  if (e.root_blocks() > v.super.blocks) {
+    words = "the root block claims more blocks than the superblock";
+    return failed(errc::corrupt);
+  }
+  e.space.resize(e.root_blocks(), v.super.group_blocks);
+  if (report != nullptr) *report = words;
+  return result;
+}
+
+engine::~engine() {
+  engine_state& e = *impl_;
+  e.writer.stop();
+  if (e.writes() && !e.writer.idle()) {
+    status s = e.loop.run_while([](void* w) { return !static_cast<log_writer*>(w)->done(); }, &e.writer);
+    PLEACH_ASSERT(s);
+  }
+  e.root.release();
+  e.pages.set_hooks(nullptr);
+  e.pages.set_load_filter(nullptr);
+}
+
+// --- closing ---
+
+status engine::close() {
+  engine_state& e = *impl_;
+  if (!e.writes() || e.health != errc::ok) return {};
+  struct waiter {
+    engine_state* e;
+    lsn_t lsn;
+  } w{&e, e.visible()};
+  want_durable(w.lsn);
+  status s = e.loop.run_while(
+      [](void* p) {
+        auto& x = *static_cast<waiter*>(p);
+        return x.e->health == errc::ok && x.e->durable < x.lsn;
+      },
+      &w);
+  if (!s) return s;
+  sm::wait_queue nobody{"close"};
+  while (e.health == errc::ok && !e.pages.all_clean()) {
+    e.pages.write_all(nobody);
+    s = e.loop.run_while(
+        [](void* p) {
+          auto& x = *static_cast<engine_state*>(p);
+          return x.health == errc::ok && !x.pages.all_clean();
+        },
+        &e);
+    if (!s) return s;
+  }
+  if (e.health != errc::ok) return pleach::fail(e.health);
+  e.writer.stop();
+  s = e.loop.run_while([](void* p) { return !static_cast<log_writer*>(p)->done(); }, &e.writer);
+  if (!s) return s;
+  if (e.health != errc::ok) return pleach::fail(e.health);
+  if (!e.salted && !e.replayed) return {};  // nothing was written: the superblocks say it already
+  e.vol.super.clean_seq = e.next_seq;
+  e.vol.super.base_lsn = e.durable;
+  e.salted = e.replayed = false;
+  return write_superblocks(e.loop, e.dev, e.vol);
+}
+
+// --- before ACT ---
+
+sm::quota& engine::credit() {
+  engine_state& e = *impl_;
+  // The caller is about to take; the log writer must see it if it has to wait.
+  if (e.credit.available() < static_cast<i64>(e.credit.total() / 2)) [[unlikely]]
+    e.writer.wake();
+  return e.credit;
+}
+
+u64 engine::credit_bytes(u64 bytes, u64 count) {
+  u64 page = sizeof(record_header) + sizeof(page_body) + u64{runs_assumed_per_page} * run_overhead;
+  return bytes + count * page + log_payload_bytes;
+}
+
+u64 engine::largest_credit() const { return impl_->shares.largest; }
+errc engine::health() const { return impl_->health; }
+
+// --- ACT ---
+
+lsn_t engine::lsn() const { return impl_->open->lsn; }
+page_writer engine::write(cache::descriptor& d) { return impl_->write(d); }
+
+namespace {
+
+cache::descriptor& bitmap_for(engine_state& e, space_claim& claim, u64 block) {
+  page_addr addr = e.space.bitmap(e.space.group_of(block)).addr;
+  for (cache::descriptor* d : claim.bitmaps)
+    if (d->addr == addr) return *d;
+  PLEACH_ASSERT(!"the claim pins the bitmap page of everything that is made or freed");
+  __builtin_unreachable();
+}
+
+void set_range(engine_state& e, space_claim& claim, page_addr a, bool used) {
+  cache::descriptor& d = bitmap_for(e, claim, a.block());
+  u32 bit = e.space.bit_of(a.block());
+  if (!used && PLEACH_PLANTED("free_bit_not_logged")) return;
+  // Bits come from the device: what does not agree stops the store before it spreads.
+  cbytes page{d.data, d.size()};
+  bool agrees = used ? all_free(page, bit, a.blocks()) : all_used(page, bit, a.blocks());
+  if (!agrees && !(used && PLEACH_PLANTED("bit_set_in_alloc"))) e.fail(errc::corrupt);
+  byte_range r = bits_range(bit, a.blocks());
+  set_bits(e.write(d).writable(r.offset, r.length), bit, a.blocks(), used);
+}
+
+space_claim::run& next_run(space_claim& claim, u32 blocks) {
+  for (space_claim::run& r : claim.runs)
+    if (!r.taken && r.addr.blocks() == blocks) return r;
+  PLEACH_ASSERT(!"the claim holds a run of this length");
+  __builtin_unreachable();
+}
+
+space_claim::run& run_at(space_claim& claim, page_addr addr) {
+  for (space_claim::run& r : claim.runs)
+    if (!r.taken && r.addr == addr) return r;
+  PLEACH_ASSERT(!"the claim holds this run");
+  __builtin_unreachable();
+}
+
+page_ref take(engine_state& e, space_claim& claim, space_claim::run& r) {
+  r.taken = true;
+  set_range(e, claim, r.addr, true);
+  e.space.end_reservation(r.addr.block(), r.addr.blocks(), true);
+  return {r.addr, static_cast<generation_t>(e.open->lsn)};
+}
+
+void release(engine_state& e, space_claim& claim, page_ref ref) {
+  set_range(e, claim, ref.addr, false);
+  e.open->frees.push_back(ref);
+  e.space.freed(ref.addr.block(), ref.addr.blocks(), e.open->lsn);
+}
+
+}  // namespace
+
+namespace {
+cache::descriptor& make_page(engine_state& e, page_ref ref, cache::spare_frame& frame) {
+  cache::descriptor& d = e.pages.create(ref, frame);
+  d.format = true;
+  e.open->join(d);
+  e.pages.mark_dirty(d, e.open->lsn);
+  return d;
+}
+}  // namespace
+
+cache::descriptor& engine::create(space_claim& claim, u32 blocks, cache::spare_frame& frame) {
+  return make_page(*impl_, take(*impl_, claim, next_run(claim, blocks)), frame);
+}
+cache::descriptor& engine::create_at(space_claim& claim, page_addr addr, cache::spare_frame& frame) {
+  return make_page(*impl_, take(*impl_, claim, run_at(claim, addr)), frame);
+}
+
+page_ref engine::take_run(space_claim& claim, u32 blocks) {
+  return take(*impl_, claim, next_run(claim, blocks));
+}
+page_ref engine::take_run_at(space_claim& claim, page_addr addr) {
+  return take(*impl_, claim, run_at(claim, addr));
+}
+
+void engine::free_page(space_claim& claim, cache::descriptor& d) {
+  engine_state& e = *impl_;
+  // Captures of a group that is on its way belong to that group: it may be the last one that survives.
+  if (d.member_lsn != lsn_none && d.member_lsn != e.open->lsn) e.writer.drain(d);
+  if (d.member_lsn == e.open->lsn) group::drop(d);
+  release(e, claim, {d.addr, d.gen});
+  e.pages.discard(d, e.open->lsn);
+}
+
+void engine::free_run(space_claim& claim, page_ref ref) { release(*impl_, claim, ref); }
+void engine::require_flush() { impl_->open->flush_first = true; }
+
+lsn_t engine::end(sm::claim& credit) {
+  engine_state& e = *impl_;
+  group& g = *e.open;
+  e.stats.claimed_bytes += credit.amount;
+  if (PLEACH_PLANTED("credit_not_reserved"))
+    e.credit.give_back(credit);
+  else
+    g.claimed += credit.amount, e.credit.consume(credit);
+  ++g.transactions;
+  ++e.stats.transactions;
+  e.queues[static_cast<u32>(watermark::VISIBLE)].wake_all();
+  if (e.wanted >= g.lsn || g.claimed >= (64u << 10)) {
+    e.writer.wake();
+  } else if (!e.age.armed()) {
+    e.age.at_ns = e.loop.now_ns() + ordered_delay_ns;
+    e.loop.arm(e.age);
+  }
+  return g.lsn;
+}
+
+// --- CLEANUP ---
+
+space_claim::~space_claim() { PLEACH_ASSERT(empty()); }
+
+void engine::give_back(space_claim& claim) {
+  engine_state& e = *impl_;
+  bool freed = false;
+  for (space_claim::run& r : claim.runs)
+    if (!r.taken) {
+      e.space.end_reservation(r.addr.block(), r.addr.blocks(), false);
+      freed = true;
+    }
+  claim.runs.clear();
+  for (cache::descriptor* d : claim.bitmaps) e.pages.unpin(*d);
+  claim.bitmaps.clear();
+  if (freed && !e.queues[static_cast<u32>(watermark::DURABLE)].empty()) e.wake_space_waiters();
+}
+
+// --- watermarks ---
+
+lsn_t engine::reached(watermark w) const {
+  const engine_state& e = *impl_;
+  switch (w) {
+    case watermark::VISIBLE: return e.visible();
+    case watermark::DURABLE: return e.durable;
+    case watermark::PLACED: break;
+  }
+  lsn_t least = e.pages.min_recovery_lsn();
+  return least == lsn_none ? e.durable : std::min(e.durable, least - 1);
+}
+
+lsn_t engine::recovered() const { return impl_->first_lsn - 1; }
+void engine::want_durable(lsn_t lsn) { impl_->want_durable(lsn); }
+sm::wait_queue& engine::waiters(watermark w) { return impl_->queues[static_cast<u32>(w)]; }
+cache::descriptor& engine::root_block() { return *impl_->root.page; }
+
+// --- growth and counting ---
+
+status engine::grow(u64 new_bytes) {
+  engine_state& e = *impl_;
+  if (!e.writes()) return pleach::fail(errc::read_only);
+  if (e.health != errc::ok) return pleach::fail(e.health);
+  u64 group_blocks = e.vol.super.group_blocks;
+  u64 blocks = usable_blocks(new_bytes >> block_shift, group_blocks);
+  if (blocks < e.root_blocks()) return pleach::fail(errc::too_small);
+  if (e.dev.size() < blocks << block_shift) {
+    if (!e.dev.limit().resizable) return pleach::fail(errc::device_full);
+    if (status s = resize_device(e.loop, e.dev, blocks << block_shift); !s) return s;
+  }
+  if (e.vol.super.blocks < blocks)
+    if (status s = e.write_grown_superblocks(blocks); !s) return s;
+  for (;;) {
+    u64 at = e.root_blocks();  // the root block's frame may move while an op runs: read it anew
+    if (at >= blocks) return {};
+    grow_op op;
+    op.prepare(*this, e, at, std::min(blocks, (at / group_blocks + 1) * group_blocks));
+    if (errc code = run(e.loop, op); code != errc::ok) return pleach::fail(code);
+  }
+}
+
+result<u64> engine::count_free_blocks() {
+  engine_state& e = *impl_;
+  u64 total = 0;
+  for (u64 g = 0; g < e.space.groups(); ++g) {
+    if (e.space.at(g).free_bits == space_table::unknown) {
+      page_load_op load;
+      load.prepare(e.pages, e.space.bitmap(g));
+      if (errc code = run(e.loop, load); code != errc::ok) return pleach::fail(code);
+      e.space.learn(g, {load.page->data, block_bytes});
+      load.release();
+    }
+    total += e.space.at(g).free_bits;
+  }
+  return total;
+}
+
+engine_statistics engine::stats() const {
+  const engine_state& e = *impl_;
+  engine_statistics s = e.stats;
+  s.credit_waits = e.credit.wait_count();
+  s.log_blocks = e.area.blocks();
+  s.log_blocks_used = e.used_blocks();
+  s.durable_lsn = e.durable;
+  s.visible_lsn = e.visible();
+  s.placed_lsn = reached(watermark::PLACED);
+  return s;
+}
+
+volume& engine::vol() { return impl_->vol; }
+cache::page_cache& engine::pages() { return impl_->pages; }
+sm::reactor& engine::loop() { return impl_->loop; }
+
+}  // namespace pleach::txn
