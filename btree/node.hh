@@ -1,0 +1,186 @@
+// Pure functions on the bytes of slotted nodes (node_format.hh): search, read, change, split,
+// merge, validate.
+//
+// What it is not: it allocates no page, waits for nothing, knows no tree. Reads go through
+// `node_view`, changes through `page_writer`, so every changed byte is announced to capture. Bytes
+// passed to views have passed `check_node` once at load: views assert nothing about them in the hot
+// path, `check_node` validates everything.
+//
+// I1 slots are strictly ordered by key; heads agree with the keys.
+// I2 every key starts with the prefix; low fence <= every key < high fence (leaf; separators
+// likewise, without '='). I3 count * 4 + front slack fit before heap_begin; garbage = heap bytes in
+// no record, fence or prefix. I4 the prefix belongs to the stored records: widened fences leave it
+// alone, only a rewrite cuts it anew. A key
+//    between the fences that does not share it needs `compact(..., &key)` first; room_for_insert
+//    says so.
+//
+// Spans passed to changes must not lie in the changed page.
+#pragma once
+
+#include "be/base/error.hh"
+#include "btree/node_format.hh"
+#include "pagecache/page_writer.hh"
+
+namespace pleach::btree {
+
+/// Key order of bytes: memcmp, shorter first. RETURNS: <0, 0, >0.
+int compare_keys(cbytes a, cbytes b);
+/// RETURNS: the shortest s with left < s <= right (suffix truncation: Bayer & Unterauer 1977). Part
+/// of `right`. REQUIRES: left < right.
+cbytes shortest_separator(cbytes left, cbytes right);
+u32 common_prefix(cbytes a, cbytes b);
+
+struct record {
+  u8 key_flags = 0;
+  u8 value_flags = 0;
+  cbytes key_suffix;  ///< without the node's prefix
+  cbytes value;       ///< inline bytes: the value, a value_reference or a child_reference
+};
+
+struct search_result {
+  u32 index;   ///< first slot whose key >= the sought one; count() if none
+  bool found;  ///< the key at index is equal
+};
+
+class node_view : public page_reader {
+ public:
+  explicit node_view(page_reader r) : page_reader(r) {}
+
+  const node_header& node() const {
+    return *reinterpret_cast<const node_header*>(base_ + node_header_offset);
+  }
+  bool is_leaf() const { return header().level == 0; }
+  u32 level() const { return header().level; }
+  u32 count() const { return node().count; }
+  u32 payload_end() const { return size_ - u32{header().tail} * 16; }
+
+  cbytes prefix() const;
+  cbytes low_fence() const;
+  cbytes high_fence() const;  ///< REQUIRES: has_high_fence()
+  bool has_high_fence() const;
+  bool covers(cbytes key) const;  ///< low <= key < high
+  record at(u32 index) const;
+  /// Writes the full key (prefix + suffix; the low fence for record 0 of an inner node) of `index`
+  /// to `out`. RETURNS: its length. REQUIRES: out holds max_key_bytes.
+  u32 copy_key(u32 index, std::byte* out) const;
+  u32 key_length(u32 index) const;
+  int compare(u32 index, cbytes key) const;  ///< key at index <=> key
+
+  search_result find(cbytes key) const;
+  /// Hints the CPU at the slot array (about 1 KiB) before the search.
+  void prefetch() const;
+
+  // inner nodes
+  page_ref child(u32 index) const;
+  /// RETURNS: the index of the child whose range holds `key`. REQUIRES: inner, count() > 0.
+  u32 find_child(cbytes key) const;
+
+  page_ref right_hint() const;
+
+  // room
+  /// Bytes that records, fences and prefix need (slots included): what the node would use after
+  /// compaction.
+  u32 used_bytes() const;
+  /// Bytes for further records (slot included) after compaction.
+  u32 free_bytes() const;
+  /// RETURNS: true if one more record of `record_bytes` (heap bytes, without its slot) fits without
+  /// compaction.
+  bool fits_now(u32 record_bytes) const;
+};
+
+/// Heap bytes of a record with this suffix and value (header varints included, slot not).
+u32 record_bytes(u32 key_suffix_length, u32 value_length);
+
+/// Bytes available to slots and heap in a node of `node_bytes`.
+u32 node_capacity(u32 node_bytes, u32 tail_bytes = 0);
+
+// --- changes. Each returns what the node needs captured by itself; none can fail when its REQUIRES
+// holds. ---
+
+/// Formats the zeroed bytes of a new page as an empty node. `high` ignored when !has_high.
+void format_node(page_writer w, page_addr addr, u64 store_id, tree_id_t tree, generation_t gen,
+                 u8 level, cbytes low, cbytes high, bool has_high, cbytes prefix);
+
+enum class room { NOW, AFTER_COMPACTION, NONE };
+/// Room for inserting `key` with a value of `value_length` inline bytes at its place; takes into
+/// account a key that does not share the prefix (the node must then be rewritten with a shorter
+/// one).
+room room_for_insert(const node_view& n, cbytes key, u32 value_length);
+/// Room for replacing the value at `index` by one of `value_length` bytes. The old record counts as
+/// in use unless it is the lowest of the heap: at NONE, erase it and insert anew (with its old
+/// bytes the room may be there).
+room room_for_replace(const node_view& n, u32 index, u32 value_length);
+
+/// REQUIRES: room NOW (else call `compact` first), key not present, index = find(key).index.
+void insert_at(page_writer w, u32 index, cbytes key, u8 key_flags, u8 value_flags, cbytes value);
+void replace_value(page_writer w, u32 index, u8 value_flags, cbytes value);
+void erase_at(page_writer w, u32 index);
+/// Rewrites the node without garbage, slots centred in their slack, prefix cut anew to what fences
+/// (and `extra_key`, if any) share. `scratch` holds a copy: at least size() bytes.
+void compact(page_writer w, bytes scratch, const cbytes* extra_key = nullptr);
+
+// inner nodes
+/// REQUIRES: room NOW; index > 0, or the node is empty (the separator is then ignored: its key is
+/// the low fence).
+void insert_child(page_writer w, u32 index, cbytes separator, page_ref child);
+void set_child(page_writer w, u32 index, page_ref child);
+/// Removes child `index`; if it is the first, the next one becomes the first (its key becomes
+/// empty). REQUIRES: count() > 1 or index == 0.
+void erase_child(page_writer w, u32 index);
+
+void set_right_hint(page_writer w, page_ref right);
+/// Room for a fence of this length. At NONE the fence must not be set.
+room room_for_fence(const node_view& n, u32 new_length, bool high);
+/// Fences are set in place or from the free bytes if room is NOW, else by a rewrite. REQUIRES: room
+/// not NONE.
+void set_high_fence(page_writer w, cbytes high, bool has_high, bytes scratch);
+void set_low_fence(page_writer w, cbytes low, bytes scratch);
+
+/// Where to split for inserting `record_bytes` more at `index`: the first slot of the right node,
+/// and its separator.
+struct split_point {
+  u32 index;  ///< records [index, count) go right; 1 <= index <= count (== count: only the new one
+              ///< goes right). 0: no split helps, grow the node
+  bool insert_right;
+  u32 separator_length;
+  std::byte separator[max_key_bytes];
+};
+/// Both halves fit nodes of the same size, the new record included (perhaps after `compact(...,
+/// &key)`: ask room_for_insert again). Always possible if count >= 3 and no record exceeds a
+/// quarter of the payload, in nodes from 16 KiB on. Within 10 % of the middle the shortest
+/// separator wins. Separators of inner nodes are not truncated, and a new child is never the first
+/// of the right node. `ascending`: the insert is behind the last record and the previous one was
+/// too: split at the end and leave a full node (in an inner node the last child goes right with the
+/// new one).
+split_point choose_split(const node_view& n, cbytes key, u32 index, u32 value_length,
+                         bool ascending);
+
+/// Moves records [at.index, count) of `left` into `right` (zeroed page, formatted here with the
+/// given identity): fences, prefix, right hints of both are set; `left` is rewritten compactly.
+/// `scratch` as in compact.
+void split_node(page_writer left, page_writer right, const split_point& at, page_ref left_ref,
+                page_ref right_ref, u64 store_id, bytes scratch);
+/// Copies all of `from` into the zeroed page `to` (other size or address): growth, root push-down
+/// and pull-up. Identity of `to` as given; fences, level, tail, right hint and records of `from`;
+/// record_count and byte_count of `to` stay. Non-zero bytes in `to` do no harm. REQUIRES:
+/// used_bytes of `from` <= capacity of `to`.
+void copy_node(page_reader from, page_writer to, page_addr addr, u64 store_id, tree_id_t tree,
+               generation_t gen);
+/// Bytes `a` followed by its right neighbour `b` would use in one node with a's low and b's high
+/// fence.
+u32 merged_bytes(const node_view& a, const node_view& b);
+/// Appends the records of `b` to `a`, widens a's high fence, takes b's right hint. For inner nodes
+/// `separator` is the parent's key of b, which becomes the key of b's first record. REQUIRES:
+/// merged_bytes <= capacity.
+void merge_nodes(page_writer a, const node_view& b, cbytes separator, bytes scratch);
+/// Makes `w` an empty leaf with the same identity, fences, right hint and counters (root of a tree
+/// that lost its last record).
+void make_empty_leaf(page_writer w);
+
+/// Everything that the views rely on: offsets inside, order, heads, prefix, fences, lengths, flags,
+/// garbage, no overlap. Never reads outside the page, whatever the bytes. RETURNS: ok, or corrupt
+/// with the place of first detection in `*why` (static text).
+errc check_node(cbytes page, const char** why = nullptr);
+errc check_page_node(cbytes page);  // signature of cache::page_check
+
+}  // namespace pleach::btree

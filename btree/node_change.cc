@@ -1,0 +1,321 @@
+// Changes of one node: records, children, fences. Each announces exactly the bytes that it changes.
+#include <algorithm>
+
+#include "be/base/planted.hh"
+#include "be/page.hh"
+#include "btree/node_layout.hh"
+
+namespace pleach::btree {
+
+using namespace detail;
+
+namespace {
+
+u32 put_record(page_writer w, u32 room_end, cbytes suffix, u8 key_flags, u8 value_flags,
+               cbytes value) {
+  const u32 key_length = static_cast<u32>(suffix.size());
+  const u32 value_length = static_cast<u32>(value.size());
+  const u32 length = record_bytes(key_length, value_length);
+  const u32 offset = room_end - occupied(w.size(), length);
+  const u32 announced = PLEACH_PLANTED("capture_length_minus_one") ? length - 1 : length;
+  std::byte* p = w.writable(offset, announced);
+  *p++ = static_cast<std::byte>(key_flags);
+  *p++ = static_cast<std::byte>(value_flags);
+  p = put_varint(put_varint(p, key_length), value_length);
+  if (key_length) std::memcpy(p, suffix.data(), key_length);
+  if (value_length) std::memcpy(p + key_length, value.data(), value_length);
+  return offset;
+}
+
+void put_slot(page_writer w, u32 offset_in_page, u32 record, u32 head) {
+  w.put_le<u32>(offset_in_page, record >> unit_shift(w.size()) | head << 16);
+}
+
+void insert_record(page_writer w, u32 index, cbytes suffix, u8 key_flags, u8 value_flags,
+                   cbytes value) {
+  const node_view n(w);
+  const u32 count = n.count();
+  const u32 length = record_bytes(static_cast<u32>(suffix.size()), static_cast<u32>(value.size()));
+  const u32 heap_need = occupied(n.size(), length);
+  PLEACH_ASSERT(index <= count && n.fits_now(length));
+  const bool front = front_slack(n) >= slot_unit && gap(n) >= heap_need;
+  const bool back = gap(n) >= heap_need + slot_unit;
+  if (!front && !back) slide(w, heap_need + slot_unit);
+
+  const u32 begin = u32{n.node().slot_begin} * slot_unit;
+  const bool to_front = front && (!back || index < count - index);
+  const u32 new_begin = to_front ? begin - slot_unit : begin;
+  const u32 slot_at = new_begin + index * slot_unit;
+  if (to_front)
+    w.move(new_begin, begin, index * slot_unit);
+  else
+    w.move(slot_at + slot_unit, slot_at, (count - index) * slot_unit);
+
+  const u32 offset = put_record(w, n.node().heap_begin, suffix, key_flags, value_flags, value);
+  put_slot(w, slot_at, offset, head_of(suffix.data(), static_cast<u32>(suffix.size())));
+  if (PLEACH_PLANTED("capture_misses_header")) {
+    node_header& h = const_cast<node_header&>(n.node());
+    h.slot_begin = static_cast<u16>(new_begin / slot_unit);
+    h.count = static_cast<u16>(count + 1);
+    h.heap_begin = offset;
+    return;
+  }
+  put_extent(w, new_begin, count + 1, offset);
+}
+
+/// Puts a record of at most the same occupied size where the old one lies. `suffix` may be the old
+/// one.
+void rewrite_record(page_writer w, u32 offset, cbytes suffix, u8 key_flags, u8 value_flags,
+                    cbytes value) {
+  const node_view n(w);
+  const parsed old = parse(n.base() + offset);
+  const u32 value_length = static_cast<u32>(value.size());
+  const u32 before = occupied(n.size(), old.bytes());
+  const u32 after = occupied(n.size(), record_bytes(static_cast<u32>(suffix.size()), value_length));
+  PLEACH_ASSERT(after <= before);
+  std::byte start[12];
+  start[0] = static_cast<std::byte>(key_flags);
+  start[1] = static_cast<std::byte>(value_flags);
+  const std::byte* const end =
+      put_varint(put_varint(start + 2, static_cast<u32>(suffix.size())), value_length);
+  const u32 start_length = static_cast<u32>(end - start);
+  std::byte key[max_key_bytes];
+  if (!suffix.empty()) std::memcpy(key, suffix.data(), suffix.size());
+  put_difference(w, offset, start, start_length);
+  put_difference(w, offset + start_length, key, static_cast<u32>(suffix.size()));
+  put_difference(w, offset + start_length + static_cast<u32>(suffix.size()), value.data(),
+                 value_length);
+  if (after != before) put_garbage(w, n.node().garbage + before - after);
+}
+
+}  // namespace
+
+void format_node(page_writer w, page_addr addr, u64 store_id, tree_id_t tree, generation_t gen,
+                 u8 level, cbytes low, cbytes high, bool has_high, cbytes prefix) {
+  std::byte* const p = w.writable(0, slot_area_begin);
+  format_header({p, w.size()}, level == 0 ? page_kind::leaf : page_kind::inner, node_format_version,
+                addr, store_id, tree, gen, level);
+  const node_view n(w);
+  write_new(w, {n.size(), n.payload_end(), level == 0, low, high, has_high, prefix, nullptr, 0});
+}
+
+// --- room ---
+
+room room_for_insert(const node_view& n, cbytes key, u32 value_length) {
+  if (n.count() >= max_records) return room::NONE;
+  const u32 key_length = static_cast<u32>(key.size());
+  const cbytes prefix = n.prefix();
+  if (starts_with(key, prefix)) [[likely]] {
+    const u32 length = record_bytes(key_length - static_cast<u32>(prefix.size()), value_length);
+    if (n.fits_now(length)) return room::NOW;
+    return n.free_bytes() >= occupied(n.size(), length) + slot_unit ? room::AFTER_COMPACTION
+                                                                    : room::NONE;
+  }
+  const cbytes low = n.low_fence();
+  const u32 shared = fence_prefix(low, n.high_fence(), n.has_high_fence());
+  const u32 cut = common_prefix(low.first(shared), key);
+  const u32 need = slot_unit + occupied(n.size(), record_bytes(key_length - cut, value_length));
+  return bytes_with_prefix(n, cut) + need <= n.payload_end() - slot_area_begin
+             ? room::AFTER_COMPACTION
+             : room::NONE;
+}
+
+room room_for_replace(const node_view& n, u32 index, u32 value_length) {
+  const parsed old = parse_at(n, index);
+  const u32 before = occupied(n.size(), old.bytes());
+  const u32 after = occupied(n.size(), record_bytes(old.key_length, value_length));
+  if (after <= before) return room::NOW;
+  const bool lowest = record_offset(n, index) == n.node().heap_begin;
+  if (front_slack(n) + gap(n) + (lowest ? before : 0) >= after) return room::NOW;
+  return n.free_bytes() >= after ? room::AFTER_COMPACTION : room::NONE;
+}
+
+room room_for_fence(const node_view& n, u32 new_length, bool high) {
+  const node_header& h = n.node();
+  const u32 before = occupied(n.size(), high ? h.high_length : h.low_length);
+  const u32 after = occupied(n.size(), new_length);
+  const bool carries_prefix = !high && shares_low(h);
+  if (after <= before && !carries_prefix) return room::NOW;
+  if (front_slack(n) + gap(n) >= after) return room::NOW;
+  const u32 prefix = carries_prefix ? occupied(n.size(), h.prefix_length) : 0;
+  return n.used_bytes() - before + after + prefix <= n.payload_end() - slot_area_begin
+             ? room::AFTER_COMPACTION
+             : room::NONE;
+}
+
+// --- records ---
+
+void insert_at(page_writer w, u32 index, cbytes key, u8 key_flags, u8 value_flags, cbytes value) {
+  const node_view n(w);
+  PLEACH_ASSERT(starts_with(key, n.prefix()));
+  insert_record(w, index, key.subspan(n.node().prefix_length), key_flags, value_flags, value);
+}
+
+void replace_value(page_writer w, u32 index, u8 value_flags, cbytes value) {
+  const node_view n(w);
+  PLEACH_ASSERT(index < n.count());
+  const u32 offset = record_offset(n, index);
+  const parsed old = parse(n.base() + offset);
+  const u8 key_flags = static_cast<u8>(old.begin[0]);
+  const u32 before = occupied(n.size(), old.bytes());
+  const u32 after =
+      occupied(n.size(), record_bytes(old.key_length, static_cast<u32>(value.size())));
+  if (after <= before) {
+    rewrite_record(w, offset, span_of(old.key, old.key_length), key_flags, value_flags, value);
+    return;
+  }
+  std::byte key[max_key_bytes];
+  std::memcpy(key, old.key, old.key_length);
+  const cbytes suffix = span_of(key, old.key_length);
+  if (offset == n.node().heap_begin)
+    put_extent(w, u32{n.node().slot_begin} * slot_unit, n.count(), offset + before);
+  else
+    put_garbage(w, n.node().garbage + before);
+  slide(w, after);
+  const u32 begin = u32{n.node().slot_begin} * slot_unit;
+  const u32 moved = put_record(w, n.node().heap_begin, suffix, key_flags, value_flags, value);
+  put_slot(w, begin + index * slot_unit, moved, head_of(key, old.key_length));
+  put_extent(w, begin, n.count(), moved);
+}
+
+void erase_at(page_writer w, u32 index) {
+  const node_view n(w);
+  const u32 count = n.count();
+  PLEACH_ASSERT(index < count);
+  if (count == 1) return reset_heap(w);
+  const u32 offset = record_offset(n, index);
+  const u32 before = occupied(n.size(), parse(n.base() + offset).bytes());
+  const u32 begin = u32{n.node().slot_begin} * slot_unit, behind = count - 1 - index;
+  const bool from_front = index < behind && begin < max_slot_begin;
+  const u32 slot_at = begin + index * slot_unit;
+  if (from_front)
+    w.move(begin + slot_unit, begin, index * slot_unit);
+  else
+    w.move(slot_at, slot_at + slot_unit, behind * slot_unit);
+  const bool lowest = offset == n.node().heap_begin;
+  if (!lowest) put_garbage(w, n.node().garbage + before);
+  put_extent(w, from_front ? begin + slot_unit : begin, count - 1,
+             lowest ? offset + before : u32{n.node().heap_begin});
+}
+
+// --- children ---
+
+void insert_child(page_writer w, u32 index, cbytes separator, page_ref child) {
+  const node_view n(w);
+  PLEACH_ASSERT(!n.is_leaf() && (index > 0 || n.count() == 0));
+  child_reference value{child.addr.raw, child.gen};
+  const cbytes raw = {reinterpret_cast<const std::byte*>(&value), sizeof value};
+  if (index == 0) return insert_record(w, 0, {}, 0, 0, raw);
+  insert_at(w, index, separator, 0, 0, raw);
+}
+
+void set_child(page_writer w, u32 index, page_ref child) {
+  const node_view n(w);
+  PLEACH_ASSERT(!n.is_leaf() && index < n.count());
+  const child_reference value{child.addr.raw, child.gen};
+  const u32 at = static_cast<u32>(parse_at(n, index).value - n.base());
+  put_difference(w, at, reinterpret_cast<const std::byte*>(&value), sizeof value);
+}
+
+void erase_child(page_writer w, u32 index) {
+  const node_view n(w);
+  PLEACH_ASSERT(!n.is_leaf());
+  erase_at(w, index);
+  if (index != 0 || n.count() == 0) return;
+  const u32 offset = record_offset(n, 0);
+  const parsed first = parse(n.base() + offset);
+  std::byte value[sizeof(child_reference)];
+  std::memcpy(value, first.value, sizeof value);
+  rewrite_record(w, offset, {}, 0, 0, {value, sizeof value});
+  put_slot(w, u32{n.node().slot_begin} * slot_unit, offset, 0);
+}
+
+// --- links, fences ---
+
+void set_right_hint(page_writer w, page_ref right) {
+  std::byte raw[12];
+  store_le<u64>(raw, right.addr.raw);
+  store_le<u32>(raw + 8, right.gen);
+  put_difference(w, node_header_offset + offsetof(node_header, right_addr), raw, sizeof raw);
+}
+
+namespace {
+
+/// Where the header keeps a fence.
+struct fence_fields {
+  u32 offset_at;
+  u32 length_at;
+};
+constexpr fence_fields low_fields = {node_header_offset + offsetof(node_header, low_offset),
+                                     node_header_offset + offsetof(node_header, low_length)};
+constexpr fence_fields high_fields = {node_header_offset + offsetof(node_header, high_offset),
+                                      node_header_offset + offsetof(node_header, high_length)};
+
+/// Puts a fence without a rewrite. `kept`: bytes of the old fence that stay in use (it carries the
+/// prefix). RETURNS: false if there is no room now; nothing has changed then.
+bool put_fence(page_writer w, const fence_fields& f, cbytes fence, bool in_place, u32 kept) {
+  const node_view n(w);
+  const u32 before = occupied(n.size(), load_le<u16>(n.base() + f.length_at));
+  const u32 length = static_cast<u32>(fence.size()), after = occupied(n.size(), length);
+  u32 garbage = n.node().garbage;
+  if (in_place && after <= before) {
+    put_difference(w, load_le<u32>(n.base() + f.offset_at), fence.data(), length);
+    garbage += before - after;
+    if (length == 0) w.put_le<u32>(f.offset_at, 0);
+  } else {
+    if (front_slack(n) + gap(n) < after) return false;
+    slide(w, after);
+    const u32 offset = n.node().heap_begin - after;
+    if (length) w.put(offset, fence.data(), length);
+    put_extent(w, u32{n.node().slot_begin} * slot_unit, n.count(), offset);
+    w.put_le<u32>(f.offset_at, length ? offset : 0);
+    garbage += before - kept;
+  }
+  if (garbage != n.node().garbage) put_garbage(w, garbage);
+  w.put_le<u16>(f.length_at, static_cast<u16>(length));
+  return true;
+}
+
+}  // namespace
+
+void set_high_fence(page_writer w, cbytes high, bool has_high, bytes scratch) {
+  if (PLEACH_PLANTED("fence_not_widened")) return;
+  const node_view n(w);
+  if (put_fence(w, high_fields, has_high ? high : cbytes{}, true, 0)) {
+    const u16 flags = has_high ? 0 : NO_HIGH_FENCE;
+    if (n.node().node_flags != flags)
+      w.put_le<u16>(node_header_offset + offsetof(node_header, node_flags), flags);
+    return;
+  }
+  const part whole{n, 0, n.count()};
+  blueprint b = blueprint_of(n, &whole);
+  b.high = high;
+  b.has_high = has_high;
+  choose_prefix(b, n.prefix(), nullptr, 0);
+  rewrite(w, b, scratch);
+}
+
+void set_low_fence(page_writer w, cbytes low, bytes scratch) {
+  const node_view n(w);
+  const bool carries = shares_low(n.node());
+  // In place only if the prefix, which may lie inside the old fence, survives.
+  const bool in_place = !carries || starts_with(low, n.prefix());
+  const u32 kept = carries ? occupied(n.size(), n.node().prefix_length) : 0;
+  if (put_fence(w, low_fields, low, in_place, kept)) return;
+  const part whole{n, 0, n.count()};
+  blueprint b = blueprint_of(n, &whole);
+  b.low = low;
+  choose_prefix(b, n.prefix(), nullptr, 0);
+  rewrite(w, b, scratch);
+}
+
+void make_empty_leaf(page_writer w) {
+  const node_view n(w);
+  if (!n.is_leaf()) {
+    w.put_le<u16>(offsetof(page_header, kind), static_cast<u16>(page_kind::leaf));
+    w.put_le<u8>(offsetof(page_header, level), 0);
+  }
+  reset_heap(w);
+}
+
+}  // namespace pleach::btree

@@ -1,0 +1,207 @@
+// check_node: the gate between bytes of the device and everything that reads nodes without looking
+// twice.
+//
+// Nothing is used before it was checked; nothing outside the page is read. Overlap is found exactly
+// with one bit per heap unit (at most 65,536 units in any node: 8 KiB of stack). O(bytes of the
+// node).
+#include <algorithm>
+
+#include "btree/node_detail.hh"
+
+namespace pleach::btree {
+
+using namespace detail;
+
+namespace {
+
+constexpr u8 known_value_flags = VALUE_INDIRECT | VALUE_COMPRESSED | VALUE_EXPIRY | VALUE_CHECKSUM;
+constexpr u32 max_level = 63;
+
+class checker {
+ public:
+  explicit checker(cbytes page) : page_(page), n_(page_reader(page.data(), size())) {}
+
+  const char* run() {
+    if (const char* e = check_header()) return e;
+    if (const char* e = check_area()) return e;
+    std::memset(taken_, 0, ((payload_end_ >> shift_) / 64 + 1) * sizeof taken_[0]);
+    if (const char* e = check_fences()) return e;
+    if (const char* e = check_records()) return e;
+    const u32 heap = payload_end_ - n_.node().heap_begin;
+    return taken_bytes_ + u64{n_.node().garbage} == heap ? nullptr : "garbage does not add up";
+  }
+
+ private:
+  u32 size() const { return static_cast<u32>(page_.size()); }
+
+  const char* check_header() {
+    if (page_.size() < block_bytes || page_.size() > max_page_blocks * block_bytes ||
+        page_.size() % block_bytes != 0)
+      return "page size";
+    const page_header& h = n_.header();
+    const u16 kind = h.kind;
+    if (kind != static_cast<u16>(page_kind::leaf) && kind != static_cast<u16>(page_kind::inner))
+      return "page kind";
+    if (h.format != node_format_version) return "node format";
+    leaf_ = h.level == 0;
+    if (leaf_ != (kind == static_cast<u16>(page_kind::leaf)) || h.level > max_level) return "level";
+    payload_end_ = n_.payload_end();
+    shift_ = unit_shift(size());
+    if (payload_end_ < slot_area_begin || payload_end_ > size()) return "page tail";
+    return nullptr;
+  }
+
+  const char* check_area() const {
+    const node_header& h = n_.node();
+    const u32 begin = u32{h.slot_begin} * slot_unit, end = begin + h.count * slot_unit;
+    if (begin < slot_area_begin || end > h.heap_begin || h.heap_begin > payload_end_)
+      return "slot area";
+    if (!aligned(h.heap_begin)) return "heap begin";
+    if ((h.node_flags & ~NO_HIGH_FENCE) != 0) return "node flags";
+    if (h.reserved0 != 0) return "reserved bytes";
+    if (!leaf_ && h.count == 0) return "inner node without children";
+    return nullptr;
+  }
+
+  const char* check_fences() {
+    const node_header& h = n_.node();
+    if (!take_item(h.low_offset, h.low_length)) return "low fence";
+    if (!n_.has_high_fence() && h.high_length != 0) return "high fence";
+    if (!take_item(h.high_offset, h.high_length)) return "high fence";
+    if (n_.has_high_fence() && compare_keys(n_.low_fence(), n_.high_fence()) >= 0)
+      return "fence order";
+    if (!shares_low(h) && !take_item(h.prefix_offset, h.prefix_length)) return "prefix";
+    return nullptr;
+  }
+
+  const char* check_records() {
+    const node_header& h = n_.node();
+    cbytes before;
+    for (u32 i = 0; i < h.count; ++i) {
+      const u32 word = slot_word(slots(n_), i);
+      const u32 offset = (word & 0xffff) << shift_;
+      parsed r;
+      if (!parse_bounded(offset, r)) return "record bounds";
+      if (r.key_length + h.prefix_length > max_key_bytes) return "key length";
+      if (!take(offset, r.bytes())) return "overlapping records";
+      if (head_of(r.key, r.key_length) != word >> 16) return "slot head";
+      if (const char* e = check_value(r)) return e;
+      const cbytes suffix = span_of(r.key, r.key_length);
+      if (!leaf_ && i == 0) {
+        if (!suffix.empty()) return "first key of an inner node";
+        continue;
+      }
+      const u32 first = leaf_ ? 0 : 1;
+      if (i > first && compare_keys(before, suffix) >= 0) return "key order";
+      if (i == first && !above_low(i)) return "key below the low fence";
+      before = suffix;
+    }
+    const bool has_keys = h.count > (leaf_ ? 0 : 1);
+    if (has_keys && n_.has_high_fence() && n_.compare(h.count - 1u, n_.high_fence()) >= 0)
+      return "key above the high fence";
+    return nullptr;
+  }
+
+  bool above_low(u32 i) const {
+    const int c = n_.compare(i, n_.low_fence());
+    return leaf_ ? c >= 0 : c > 0;
+  }
+
+  const char* check_value(const parsed& r) const {
+    const u8 key_flags = static_cast<u8>(r.begin[0]), flags = static_cast<u8>(r.begin[1]);
+    if (key_flags != 0) return "key flags";  // KEY_INDIRECT is reserved: no version writes it yet
+    if (!leaf_) {
+      if (flags != 0) return "value flags";
+      if (r.value_length != sizeof(child_reference)) return "child reference length";
+      const page_addr child(load_le<u64>(r.value));
+      if (child.block() == 0 || child.block() + child.blocks() > u64{1} << 56)
+        return "child address";
+      return nullptr;
+    }
+    if ((flags & ~known_value_flags) != 0) return "value flags";
+    const u32 expiry = flags & VALUE_EXPIRY ? 8 : 0;
+    if (flags & VALUE_INDIRECT) {
+      if (r.value_length != sizeof(value_reference) + expiry) return "value reference length";
+    } else if (r.value_length < expiry) {
+      return "value length";
+    }
+    return nullptr;
+  }
+
+  /// Shortest form only, at most 4 bytes. RETURNS: null if not.
+  static const std::byte* bounded_varint(const std::byte* p, const std::byte* end, u32& v) {
+    v = 0;
+    for (u32 shift = 0; shift < 28; shift += 7) {
+      if (p == end) return nullptr;
+      const u32 b = static_cast<u32>(*p++);
+      v |= (b & 0x7f) << shift;
+      if (b < 0x80) return b == 0 && shift != 0 ? nullptr : p;
+    }
+    return nullptr;
+  }
+
+  bool parse_bounded(u32 offset, parsed& r) const {
+    if (offset < n_.node().heap_begin || payload_end_ - slot_area_begin < 4 ||
+        offset + 4 > payload_end_)
+      return false;
+    const std::byte *const end = page_.data() + payload_end_, *p = page_.data() + offset;
+    r.begin = p;
+    p = bounded_varint(p + 2, end, r.key_length);
+    if (p == nullptr) return false;
+    p = bounded_varint(p, end, r.value_length);
+    if (p == nullptr || static_cast<u64>(end - p) < u64{r.key_length} + r.value_length)
+      return false;
+    r.key = p;
+    r.value = p + r.key_length;
+    return true;
+  }
+
+  bool aligned(u32 offset) const { return (offset & ((1u << shift_) - 1)) == 0; }
+
+  bool take_item(u32 offset, u32 length) {
+    if (length == 0) return offset == 0;
+    return length <= max_key_bytes && take(offset, length);
+  }
+
+  /// Marks the units of an item. RETURNS: false if out of the heap or used already.
+  bool take(u32 offset, u32 length) {
+    const u32 bytes = occupied(size(), length);
+    if (!aligned(offset) || offset < n_.node().heap_begin || offset > payload_end_ ||
+        bytes > payload_end_ - offset)
+      return false;
+    taken_bytes_ += bytes;
+    u32 unit = offset >> shift_;
+    const u32 end = unit + (bytes >> shift_);
+    while (unit < end) {
+      const u32 bit = unit % 64, n = std::min(64 - bit, end - unit);
+      const u64 mask = (n == 64 ? ~u64{0} : (u64{1} << n) - 1) << bit;
+      u64& word = taken_[unit / 64];
+      if (word & mask) return false;
+      word |= mask;
+      unit += n;
+    }
+    return true;
+  }
+
+  cbytes page_;
+  node_view n_;
+  bool leaf_ = false;
+  u32 payload_end_ = 0;
+  u32 shift_ = 0;
+  u64 taken_bytes_ = 0;
+  u64 taken_[65536 / 64 + 1];
+};
+
+}  // namespace
+
+errc check_node(cbytes page, const char** why) {
+  const char* const reason = checker(page).run();
+  if (why != nullptr) *why = reason;
+  return reason == nullptr ? errc::ok : errc::corrupt;
+}
+
+errc check_page_node(cbytes page) {
+  return check_node(page, nullptr);
+}
+
+}  // namespace pleach::btree

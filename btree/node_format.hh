@@ -1,0 +1,108 @@
+// The slotted node: leaf and inner pages share one layout, version 1. doc/format.md describes each
+// byte.
+//
+//     | page header 64 | node header 64 | front slack | slots | gap | heap (grows down) | page tail
+//     |
+//
+// Slot = {u16 offset, u16 head}: offset of the record in heap units; head = first two bytes of the
+// key after the prefix, big-endian, zero-padded. Equal heads always mean a full comparison ("a" and
+// "a\0" have equal heads). The slot array has slack on both sides; an insert moves the shorter
+// side.
+//
+// Heap unit: 1 byte in nodes up to 64 KiB, above it node bytes / 64 KiB rounded up to a power of
+// two (16 bytes at 1 MiB). Records, fences and prefix start at multiples of it and occupy whole
+// units.
+//
+// Record = u8 key flags, u8 value flags, varint key length (after the prefix), varint value length,
+// key, value. Varints are LEB128 in their shortest form. In an inner node the value is a 12-byte
+// child reference and the key is the least key of the child's range (a separator); the first
+// record's key is empty and stands for the low fence.
+//
+// Heap items without a slot: low fence, high fence, prefix; the header refers to each by {offset,
+// length}, offset 0 if empty. The prefix may be the beginning of the low fence (same offset) and
+// then occupies nothing. Flag NO_HIGH_FENCE means +infinity; the low fence of the leftmost node is
+// the empty key.
+#pragma once
+
+#include "be/page_format.hh"
+
+namespace pleach::btree {
+
+struct node_header {
+  le16 slot_begin;  ///< byte offset / 4 of the first slot
+  le16 count;       ///< records. (slot_begin, count, heap_begin: one capture granule)
+  le32 heap_begin;  ///< byte offset of the lowest heap byte in use
+  le32 garbage;     ///< bytes of the heap that belong to no record, fence or prefix
+  le16 low_length;
+  le16 high_length;
+  le32 low_offset;
+  le32 high_offset;
+  le16 prefix_length;
+  le16 node_flags;
+  le32 prefix_offset;
+  le64 right_addr;  ///< right sibling: a hint, trusted only if generation and fence agree
+  le32 right_gen;
+  le32 reserved0;
+  le64 record_count;  ///< root pages only: records of the whole tree
+  le64 byte_count;    ///< root pages only: key and value bytes of the whole tree
+};
+static_assert(sizeof(node_header) == 64 && alignof(node_header) == 1);
+
+inline constexpr u32 node_header_offset = page_header_bytes;
+inline constexpr u32 slot_area_begin = page_header_bytes + sizeof(node_header);  // 128
+
+struct slot {
+  le16 offset;
+  le16 head;
+};
+static_assert(sizeof(slot) == 4);
+
+enum node_flag : u16 { NO_HIGH_FENCE = 1 };
+enum key_flag : u8 { KEY_INDIRECT = 1 };
+enum value_flag : u8 {
+  VALUE_INDIRECT = 1,
+  VALUE_COMPRESSED = 2,
+  VALUE_EXPIRY = 4,
+  VALUE_CHECKSUM = 8
+};
+
+/// The value of an inner record.
+struct child_reference {
+  le64 addr;
+  le32 gen;
+};
+static_assert(sizeof(child_reference) == 12);
+
+/// The value of a record with VALUE_INDIRECT: an immutable extent (one run) of raw bytes.
+struct value_reference {
+  le64 length;    ///< bytes of the value
+  le64 run;       ///< page_addr of the run
+  le32 count;     ///< 1: `run` is the data itself
+  le32 gen;       ///< generation of the run, for its logged free
+  le64 checksum;  ///< XXH3-64 of the value
+};
+static_assert(sizeof(value_reference) == 32);
+
+inline constexpr u16 node_format_version = 1;
+inline constexpr u32 max_key_bytes = 1024;        ///< inline keys
+inline constexpr u32 max_value_bytes = 1u << 20;  ///< one run
+inline constexpr u32 root_blocks = 1;             ///< a root keeps its address and its 4 KiB
+
+/// The value of a catalogue record; the key is the tree's name.
+struct tree_record {
+  le64 id;
+  le64 root_addr;
+  le32 root_gen;
+  le32 flags;
+  le16 state;        ///< 1 live, 2 dropping
+  le16 node_blocks;  ///< nodes grow to this before they split
+  le16 order;        ///< 1 bytes
+  le16 reserved0;
+  le64 created_lsn;
+  le64 ttl_default_ms;
+};
+static_assert(sizeof(tree_record) == 48);
+enum tree_state : u16 { TREE_LIVE = 1, TREE_DROPPING = 2 };
+inline constexpr u32 max_tree_name_bytes = 255;
+
+}  // namespace pleach::btree

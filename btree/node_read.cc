@@ -1,0 +1,189 @@
+// node_view: reading and searching. The bytes passed `check_node` at load, so nothing is checked
+// again.
+//
+// find(): key against prefix, then a branch-free binary search on the 2-byte heads alone (about 1
+// KiB of slots), then full comparisons among equal heads only. "a" and "a\0" have equal heads, so
+// equal heads are never equality.
+#include <algorithm>
+
+#include "btree/node_detail.hh"
+
+namespace pleach::btree {
+
+using namespace detail;
+
+namespace {
+
+/// memcmp of two short keys, shorter first; inlined since the call costs more than the comparison.
+inline int compare_bytes(const std::byte* a, u32 a_length, const std::byte* b, u32 b_length) {
+  const u32 n = std::min(a_length, b_length);
+  u32 i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const u64 x = load_le<u64>(a + i), y = load_le<u64>(b + i);
+    if (x != y) return __builtin_bswap64(x) < __builtin_bswap64(y) ? -1 : 1;
+  }
+  for (; i < n; ++i)
+    if (a[i] != b[i]) return a[i] < b[i] ? -1 : 1;
+  return a_length < b_length ? -1 : a_length > b_length;
+}
+
+inline u32 head_at(const std::byte* s, u32 index) {
+  return load_le<u16>(s + index * slot_unit + 2);
+}
+
+/// RETURNS: the first slot in [begin, end) whose head is >= `head`. No branch depends on the heads.
+inline u32 lower_head(const std::byte* s, u32 begin, u32 end, u32 head) {
+  u32 n = end - begin;
+  const std::byte* p = s + begin * slot_unit;
+  if (n == 0) return begin;
+  while (n > 1) {
+    const u32 half = n / 2;
+    const u32 step = half * slot_unit;
+    p += step & (0u - static_cast<u32>(load_le<u16>(p + step - 2) < head));
+    n -= half;
+  }
+  return static_cast<u32>(p - s) / slot_unit + (load_le<u16>(p + 2) < head);
+}
+
+/// Search of `suffix` among slots [begin, count).
+search_result find_suffix(const node_view& n, u32 begin, const std::byte* suffix, u32 length) {
+  const std::byte* const s = slots(n);
+  const std::byte* const base = n.base();
+  const u32 shift = unit_shift(n.size()), count = n.count();
+  const u32 head = head_of(suffix, length);
+  u32 low = lower_head(s, begin, count, head);
+  if (low == count || head_at(s, low) != head) return {low, false};
+
+  const auto against = [&](u32 index) {
+    const parsed r = parse(base + ((slot_word(s, index) & 0xffff) << shift));
+    return compare_bytes(r.key, r.key_length, suffix, length);
+  };
+  const int first = against(low);
+  if (first >= 0) return {low, first == 0};
+  ++low;
+  if (low == count || head_at(s, low) != head) return {low, false};
+  // Many equal heads (long common beginnings that no fence cuts off): which way to go is random, so
+  // no branch on it.
+  u32 n_left = (head == 0xffff ? count : lower_head(s, low, count, head + 1)) - low;
+  while (n_left > 0) {
+    const u32 half = n_left / 2;
+    const u32 less = static_cast<u32>(against(low + half)) >> 31;
+    low += (half + 1) & (0u - less);
+    n_left = half - (~n_left & 1 & less);
+  }
+  return {low, low < count && head_at(s, low) == head && against(low) == 0};
+}
+
+/// Slots from `begin` on. Handles keys that do not share the prefix.
+inline search_result find_from(const node_view& n, u32 begin, cbytes key) {
+  const node_header& h = n.node();
+  const u32 prefix = h.prefix_length, length = static_cast<u32>(key.size());
+  if (prefix != 0) {
+    const u32 shared = std::min(prefix, length);
+    const int c = shared ? std::memcmp(key.data(), n.base() + h.prefix_offset, shared) : 0;
+    if (c < 0 || (c == 0 && length < prefix)) return {std::min(begin, n.count()), false};
+    if (c > 0) return {n.count(), false};
+  }
+  return find_suffix(n, begin, key.data() + prefix, length - prefix);
+}
+
+}  // namespace
+
+cbytes node_view::prefix() const {
+  return {base_ + node().prefix_offset, node().prefix_length};
+}
+cbytes node_view::low_fence() const {
+  return {base_ + node().low_offset, node().low_length};
+}
+cbytes node_view::high_fence() const {
+  return {base_ + node().high_offset, node().high_length};
+}
+bool node_view::has_high_fence() const {
+  return (node().node_flags & NO_HIGH_FENCE) == 0;
+}
+
+bool node_view::covers(cbytes key) const {
+  return compare_keys(low_fence(), key) <= 0 &&
+         (!has_high_fence() || compare_keys(key, high_fence()) < 0);
+}
+
+record node_view::at(u32 index) const {
+  const parsed r = parse_at(*this, index);
+  return {static_cast<u8>(r.begin[0]),
+          static_cast<u8>(r.begin[1]),
+          {r.key, r.key_length},
+          {r.value, r.value_length}};
+}
+
+u32 node_view::copy_key(u32 index, std::byte* out) const {
+  if (index == 0 && !is_leaf()) {
+    std::memcpy(out, low_fence().data(), low_fence().size());
+    return node().low_length;
+  }
+  const parsed r = parse_at(*this, index);
+  const u32 prefix = node().prefix_length;
+  std::memcpy(out, base_ + node().prefix_offset, prefix);
+  std::memcpy(out + prefix, r.key, r.key_length);
+  return prefix + r.key_length;
+}
+
+u32 node_view::key_length(u32 index) const {
+  if (index == 0 && !is_leaf()) return node().low_length;
+  return node().prefix_length + parse_at(*this, index).key_length;
+}
+
+int node_view::compare(u32 index, cbytes key) const {
+  if (index == 0 && !is_leaf()) return compare_keys(low_fence(), key);
+  const cbytes p = prefix();
+  const std::size_t shared = std::min(p.size(), key.size());
+  const int c = shared ? std::memcmp(p.data(), key.data(), shared) : 0;
+  if (c != 0) return c;
+  if (key.size() < p.size()) return 1;
+  const parsed r = parse_at(*this, index);
+  return compare_bytes(r.key, r.key_length, key.data() + p.size(),
+                       static_cast<u32>(key.size() - p.size()));
+}
+
+search_result node_view::find(cbytes key) const {
+  if (is_leaf()) [[likely]]
+    return find_from(*this, 0, key);
+  // The first key of an inner node is the low fence, whatever its (empty) suffix and head say.
+  if (count() == 0) return {0, false};
+  const search_result r = find_from(*this, 1, key);
+  if (r.index != 1 || r.found) return r;
+  const int c = compare_keys(low_fence(), key);
+  return c >= 0 ? search_result{0, c == 0} : r;
+}
+
+void node_view::prefetch() const {
+  for (u32 off = 0; off < std::min(size_, 1152u); off += 64) __builtin_prefetch(base_ + off);
+}
+
+page_ref node_view::child(u32 index) const {
+  const parsed r = parse_at(*this, index);
+  return {page_addr(load_le<u64>(r.value)), load_le<u32>(r.value + 8)};
+}
+
+u32 node_view::find_child(cbytes key) const {
+  if (count() == 1) return 0;
+  const search_result r = find_from(*this, 1, key);
+  return r.found ? r.index : r.index - 1;
+}
+
+page_ref node_view::right_hint() const {
+  return {page_addr(u64{node().right_addr}), node().right_gen};
+}
+
+u32 node_view::used_bytes() const {
+  return count() * slot_unit + payload_end() - node().heap_begin - node().garbage;
+}
+u32 node_view::free_bytes() const {
+  return payload_end() - slot_area_begin - used_bytes();
+}
+
+bool node_view::fits_now(u32 record_bytes) const {
+  return front_slack(*this) + gap(*this) >= occupied(size_, record_bytes) + slot_unit &&
+         count() < max_records;
+}
+
+}  // namespace pleach::btree

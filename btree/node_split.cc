@@ -1,0 +1,249 @@
+// Changes of whole nodes: compaction, splitting, copying, merging.
+#include <algorithm>
+
+#include "be/base/planted.hh"
+#include "be/page.hh"
+#include "btree/node_layout.hh"
+
+namespace pleach::btree {
+
+using namespace detail;
+
+namespace {
+
+/// Shorter prefixes are taken when a rewritten node stays below this: a record of a quarter then
+/// still fits.
+u32 recut_budget(u32 capacity) {
+  return capacity / 8 * 5;
+}
+
+/// Searches the split point for one insert. Positions count the records with the new one among
+/// them: `position` records go left, the new one is number `index`.
+class splitter {
+ public:
+  splitter(const node_view& n, cbytes key, u32 index, u32 value_length)
+      : n_(n), key_(key), index_(index), count_(n.count()), stored_(n.node().prefix_length) {
+    const u32 shared = fence_prefix(n.low_fence(), n.high_fence(), n.has_high_fence());
+    cut_ = starts_with(key, n.prefix()) ? stored_ : common_prefix(n.low_fence().first(shared), key);
+    const u32 suffix = static_cast<u32>(key.size()) - cut_;
+    new_bytes_ = slot_unit + occupied(n.size(), record_bytes(suffix, value_length));
+    capacity_ = n.payload_end() - slot_area_begin;
+    low_ = occupied(n.size(), n.node().low_length) + own_prefix_bytes(n);
+    high_ = occupied(n.size(), n.node().high_length) + own_prefix_bytes(n);
+    for (u32 i = 0; i < count_; ++i) {
+      total_.stored += bytes_of(i, stored_);
+      total_.cut += bytes_of(i, cut_);
+    }
+  }
+
+  split_point search(bool ascending) {
+    if (count_ < (n_.is_leaf() ? 1u : 2u)) return {};
+    if (ascending && index_ == count_) {
+      const u32 last = n_.is_leaf() ? count_ : count_ - 1;
+      if (allowed(last) && fits(last, total_up_to(index_of(last)))) return point(last);
+    }
+    u32 best = scan(true);
+    if (best == 0) best = scan(false);
+    return best ? point(best) : split_point{};
+  }
+
+ private:
+  /// Sums with the stored prefix and with the one that the new key needs.
+  struct sums {
+    u32 stored = 0;
+    u32 cut = 0;
+  };
+
+  u32 bytes_of(u32 i, u32 prefix) const {
+    const parsed r = parse_at(n_, i);
+    const u32 suffix = suffix_length(n_, r, i, prefix);
+    return slot_unit + occupied(n_.size(), record_bytes(suffix, r.value_length));
+  }
+  sums total_up_to(u32 end) const {
+    sums s;
+    for (u32 i = 0; i < end; ++i) {
+      s.stored += bytes_of(i, stored_);
+      s.cut += bytes_of(i, cut_);
+    }
+    return s;
+  }
+  u32 index_of(u32 position) const { return position > index_ ? position - 1 : position; }
+  bool new_goes_right(u32 position) const { return position <= index_; }
+  /// At least one old record stays; in an inner node a new child follows the one it was split from,
+  /// so it is never the first of the right node.
+  bool allowed(u32 position) const {
+    return index_of(position) >= 1 && (n_.is_leaf() || position != index_);
+  }
+
+  /// Bytes of the records left and right of a position.
+  std::pair<u32, u32> sides(u32 position, const sums& left) const {
+    if (new_goes_right(position)) return {left.stored, total_.cut - left.cut + new_bytes_};
+    return {left.cut + new_bytes_, total_.stored - left.stored};
+  }
+  bool fits(u32 position, const sums& left) const {
+    const auto [l, r] = sides(position, left);
+    std::byte a[max_key_bytes], b[max_key_bytes];
+    const u32 fence = occupied(n_.size(), static_cast<u32>(separator(position, a, b).size()));
+    return l + low_ + fence <= capacity_ && r + high_ + fence <= capacity_;
+  }
+  cbytes key_number(u32 number, std::byte* buffer) const {
+    if (number == index_) return key_;
+    return span_of(buffer, n_.copy_key(number > index_ ? number - 1 : number, buffer));
+  }
+  cbytes separator(u32 position, std::byte* a, std::byte* b) const {
+    const cbytes right = key_number(position, b);
+    // Truncating an inner separator would cut it loose from the fences of its children.
+    return n_.is_leaf() ? shortest_separator(key_number(position - 1, a), right) : right;
+  }
+
+  /// RETURNS: the best position that fits, 0 if none. Near the middle (within 10 %) the shortest
+  /// separator wins, elsewhere the most even split.
+  u32 scan(bool near_middle) const {
+    const i64 all = i64{total_.stored} + new_bytes_;
+    u32 best = 0, best_length = ~0u;
+    i64 best_distance = all;
+    sums left;
+    u32 summed = 0;
+    for (u32 position = 1; position <= count_; ++position) {
+      for (; summed < index_of(position); ++summed) {
+        left.stored += bytes_of(summed, stored_);
+        left.cut += bytes_of(summed, cut_);
+      }
+      if (!allowed(position)) continue;
+      const auto [l, r] = sides(position, left);
+      const i64 distance = l < r ? i64{r} - l : i64{l} - r;
+      if (near_middle && distance > all / 5) continue;
+      u32 length = 0;
+      if (near_middle) {
+        std::byte a[max_key_bytes], b[max_key_bytes];
+        length = static_cast<u32>(separator(position, a, b).size());
+      }
+      const bool better =
+          length < best_length || (length == best_length && distance < best_distance);
+      if (!better || !fits(position, left)) continue;
+      best = position;
+      best_length = length;
+      best_distance = distance;
+    }
+    return best;
+  }
+
+  split_point point(u32 position) const {
+    split_point s{};
+    std::byte a[max_key_bytes], b[max_key_bytes];
+    const cbytes key = separator(position, a, b);
+    s.index = index_of(position);
+    s.insert_right = new_goes_right(position);
+    s.separator_length = static_cast<u32>(key.size());
+    if (!key.empty()) std::memcpy(s.separator, key.data(), key.size());
+    return s;
+  }
+
+  const node_view& n_;
+  cbytes key_;
+  u32 index_, count_, stored_, cut_, new_bytes_, capacity_, low_, high_;
+  sums total_;
+};
+
+void format_like(page_writer w, const page_header& like, page_addr addr, u64 store_id,
+                 tree_id_t tree, generation_t gen) {
+  std::byte* const p = w.writable(0, page_header_bytes);
+  format_header({p, w.size()}, like.level ? page_kind::inner : page_kind::leaf, node_format_version,
+                addr, store_id, tree, gen, like.level);
+  p[offsetof(page_header, tail)] = static_cast<std::byte>(like.tail);
+}
+
+blueprint merged(const part (&both)[2]) {
+  const node_view &a = both[0].node, &b = both[1].node;
+  blueprint m = blueprint_of(a, both);
+  m.part_count = 2;
+  m.has_high = b.has_high_fence();
+  m.high = m.has_high ? b.high_fence() : cbytes{};
+  m.prefix = m.low.first(fence_prefix(m.low, m.high, m.has_high));
+  return m;
+}
+
+}  // namespace
+
+void compact(page_writer w, bytes scratch, const cbytes* extra_key) {
+  const node_view n(w);
+  const part whole{n, 0, n.count()};
+  blueprint b = blueprint_of(n, &whole);
+  choose_prefix(b, n.prefix(), extra_key, 0);
+  rewrite(w, b, scratch);
+}
+
+split_point choose_split(const node_view& n, cbytes key, u32 index, u32 value_length,
+                         bool ascending) {
+  return splitter(n, key, index, value_length).search(ascending);
+}
+
+void split_node(page_writer left, page_writer right, const split_point& at, page_ref left_ref,
+                page_ref right_ref, u64 store_id, bytes scratch) {
+  const node_view n(left);
+  PLEACH_ASSERT(at.index >= 1 && at.index <= n.count());
+  PLEACH_ASSERT(left_ref.addr != right_ref.addr);
+  const cbytes separator = span_of(at.separator, at.separator_length);
+
+  // 1. The right node, while the left one is still whole.
+  const u32 first =
+      at.index + (PLEACH_PLANTED("split_drops_record") && at.index < n.count() ? 1 : 0);
+  const part upper{n, first, n.count()};
+  format_like(right, n.header(), right_ref.addr, store_id, n.header().tree_id, right_ref.gen);
+  blueprint r = blueprint_of(n, &upper);
+  r.node_bytes = right.size();
+  r.payload_end = node_view(right).payload_end();
+  r.low = separator;
+  choose_prefix(r, n.prefix(), nullptr, recut_budget(r.capacity()));
+  write_new(right, r);
+  set_right_hint(right, n.right_hint());
+
+  // 2. The left node. If it keeps all its records only the fence changes.
+  if (at.index == n.count() && room_for_fence(n, at.separator_length, true) == room::NOW) {
+    set_high_fence(left, separator, true, scratch);
+  } else {
+    const part lower{n, 0, at.index};
+    blueprint l = blueprint_of(n, &lower);
+    l.high = separator;
+    l.has_high = true;
+    choose_prefix(l, n.prefix(), nullptr, recut_budget(l.capacity()));
+    rewrite(left, l, scratch);
+  }
+  set_right_hint(left, right_ref);
+}
+
+void copy_node(page_reader from, page_writer to, page_addr addr, u64 store_id, tree_id_t tree,
+               generation_t gen) {
+  const node_view n(from);
+  format_like(to, n.header(), addr, store_id, tree, gen);
+  const part whole{n, 0, n.count()};
+  blueprint b = blueprint_of(n, &whole);
+  b.node_bytes = to.size();
+  b.payload_end = node_view(to).payload_end();
+  choose_prefix(b, n.prefix(), nullptr, recut_budget(b.capacity()));
+  write_new(to, b);
+  set_right_hint(to, n.right_hint());
+}
+
+u32 merged_bytes(const node_view& a, const node_view& b) {
+  const cbytes separator = b.low_fence();
+  const part both[2] = {{a, 0, a.count()}, {b, 0, b.count(), b.is_leaf() ? nullptr : &separator}};
+  return merged(both).total_bytes();
+}
+
+void merge_nodes(page_writer a, const node_view& b, cbytes separator, bytes scratch) {
+  const node_view n(a);
+  PLEACH_ASSERT(n.level() == b.level());
+  cbytes first = separator;
+  const part both[2] = {{n, 0, n.count()}, {b, 0, b.count(), b.is_leaf() ? nullptr : &first}};
+  blueprint m = merged(both);
+  if (PLEACH_PLANTED("merge_loses_separator")) first = m.prefix;
+  if (PLEACH_PLANTED("fence_not_widened")) {
+    m.has_high = n.has_high_fence();
+    m.high = m.has_high ? n.high_fence() : cbytes{};
+  }
+  rewrite(a, m, scratch);
+  set_right_hint(a, b.right_hint());
+}
+
+}  // namespace pleach::btree

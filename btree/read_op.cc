@@ -1,0 +1,273 @@
+#include "btree/read_op.hh"
+
+namespace pleach::btree {
+
+namespace {
+constexpr u32 restart_limit = 64;
+}
+
+void read_op::prepare(tree& t, seek mode, cbytes key, const sink& to) {
+  PLEACH_ASSERT(idle());
+  tree_ = &t;
+  mode_ = mode;
+  below_ = mode == seek::BEFORE;
+  rightmost_ = mode == seek::LAST;
+  key_ = key;
+  to_ = to;
+  page_ = held_ = nullptr;
+  need_ = suspect_ = {};
+  bad_ = {};
+  restarts_ = 0;
+}
+
+sm::step read_op::tick(phase p) noexcept {
+  switch (p) {
+    case INIT: return init();
+    case DOWN: return down();
+    case RESTART: return restart();
+    case ADMIT: return admit();
+    case LOAD: return load();
+    case LOADED: return loaded();
+    case FOUND: return found();
+    case EXTENT: return extent();
+    case EXTENT_READ: return extent_read();
+    case CLEANUP: return cleanup();
+    case DONE:
+    case phase_count_: break;
+  }
+  return go(DONE);
+}
+
+sm::step read_op::init() {
+  ++tree_->ctx->stats.reads;
+  if (errc e = tree_->ctx->engine.health(); !is_ok(e)) return fail(e);
+  if (tree_->dropped) return fail(errc::tree_closed);
+  if (key_.size() > max_key_bytes) return fail(errc::key_too_large);
+  if (below_ && key_.empty()) return fail(errc::not_found);  // nothing is below the empty key
+  return go(DOWN);
+}
+
+/// Does the page's range hold what is sought? `below_` seeks the greatest key < key_.
+static bool in_range(const node_view& n, cbytes key, bool below, bool rightmost) {
+  if (rightmost) return !n.has_high_fence();
+  if (!below) return n.covers(key);
+  return compare_keys(n.low_fence(), key) < 0 &&
+         (!n.has_high_fence() || compare_keys(key, n.high_fence()) <= 0);
+}
+
+sm::step read_op::down() {
+  cache::page_cache& pages = tree_->ctx->pages;
+  cache::descriptor* d = held_;
+  if (d == nullptr) {
+    d = pages.find_resident(tree_->root);
+    if (d == nullptr) {
+      need_ = tree_->root;
+      return go(grant_.held ? LOAD : ADMIT);
+    }
+  }
+  for (;;) {
+    node_view n(d->reader());
+    n.prefetch();
+    if (d->header().tree_id != tree_->id || !in_range(n, key_, below_, rightmost_))
+      return give_up_or_restart();
+    if (n.is_leaf()) {
+      page_ = d;
+      return go(FOUND);
+    }
+    u32 i;
+    if (rightmost_) {
+      i = n.count() - 1;
+    } else if (below_) {
+      u32 at = n.find(key_).index;
+      i = at == 0 ? 0 : at - 1;
+    } else {
+      i = n.find_child(key_);
+    }
+    page_ref ref = n.child(i);
+    cache::descriptor* child = pages.find_resident(ref);
+    if (child == nullptr) {
+      need_ = ref;
+      return go(grant_.held ? LOAD : ADMIT);
+    }
+    d = child;
+  }
+}
+
+sm::step read_op::admit() {
+  cache::page_cache& pages = tree_->ctx->pages;
+  u64 units = std::max<u64>(tree_->ctx->max_node_blocks, txn::extent_chunk_blocks);
+  if (pages.grants().take(grant_, *this, units)) return go(LOAD);
+  return wait(LOAD);
+}
+
+sm::step read_op::load() {
+  cache::page_cache& pages = tree_->ctx->pages;
+  if (held_) pages.unpin(*held_);
+  held_ = pages.pin(need_);
+  if (held_->state == cache::page_state::LOADING) return wait_in(held_->waiters, LOADED);
+  return go(LOADED);
+}
+
+sm::step read_op::loaded() {
+  cache::page_cache& pages = tree_->ctx->pages;
+  using cache::page_state;
+  if (held_->state == page_state::RESIDENT && held_->gen == need_.gen) return go(DOWN);
+  errc code = held_->state == page_state::FAILED ? held_->error : errc::ok;
+  pages.unpin(*held_);
+  held_ = nullptr;
+  if (!is_ok(code)) {
+    if (code != errc::corrupt && code != errc::io) return fail(code);
+    // Corruption counts only if a descent that started after the failure meets the same reference again.
+    if (suspect_ == need_) {
+      bad_ = need_.addr;
+      return fail(code);
+    }
+    suspect_ = need_;
+  }
+  return give_up_or_restart();
+}
+
+/// Lets the others run before the descent starts again.
+sm::step read_op::restart() { return yield(DOWN); }
+
+sm::step read_op::give_up_or_restart() {
+  ++tree_->ctx->stats.restart_stale;
+  if (held_) tree_->ctx->pages.unpin(*held_);
+  held_ = nullptr;
+  if (tree_->dropped) return fail(errc::tree_closed);
+  if (++restarts_ > restart_limit) {
+    // Only a structure that contradicts itself makes a descent fail this often without a change between.
+    bad_ = tree_->root.addr;
+    return fail(errc::corrupt);
+  }
+  return go(RESTART);
+}
+
+sm::step read_op::move_to_fence(const node_view& leaf) {
+  if (downward()) {
+    cbytes low = leaf.low_fence();
+    if (low.empty()) return fail(errc::not_found);
+    std::memcpy(fence_, low.data(), low.size());
+    key_ = {fence_, low.size()};
+    below_ = true;
+    rightmost_ = false;
+    mode_ = seek::BEFORE;
+  } else {
+    if (!leaf.has_high_fence()) return fail(errc::not_found);
+    cbytes high = leaf.high_fence();
+    std::memcpy(fence_, high.data(), high.size());
+    key_ = {fence_, high.size()};
+    mode_ = seek::AT_LEAST;
+  }
+  if (held_) tree_->ctx->pages.unpin(*held_);
+  held_ = nullptr;
+  restarts_ = 0;
+  return go(DOWN);
+}
+
+sm::step read_op::found() {
+  node_view leaf(page_->reader());
+  u32 count = leaf.count();
+  search_result r = rightmost_ ? search_result{count, false} : leaf.find(key_);
+  u32 i = r.index;
+  switch (mode_) {
+    case seek::EXACT:
+      if (!r.found) return fail(errc::not_found);
+      break;
+    case seek::AT_LEAST:
+      break;
+    case seek::AFTER:
+      if (r.found) ++i;
+      break;
+    case seek::AT_MOST:
+      if (!r.found) {
+        if (i == 0) return move_to_fence(leaf);
+        --i;
+      }
+      break;
+    case seek::BEFORE:
+    case seek::LAST:
+      if (i == 0) return move_to_fence(leaf);
+      --i;
+      break;
+  }
+  if (i >= count) return move_to_fence(leaf);
+  out.lsn = page_->last_lsn;
+  deliver(leaf, i);
+  record rec = leaf.at(i);
+  if (to_.value && (rec.value_flags & VALUE_INDIRECT)) {
+    std::memcpy(&reference_, rec.value.data(), sizeof reference_);
+    // The key of the found record is searched again should the extent change under the read.
+    u32 length = leaf.copy_key(i, fence_);
+    key_ = {fence_, length};
+    mode_ = seek::EXACT;
+    below_ = rightmost_ = false;
+    return go(EXTENT);
+  }
+  return go(CLEANUP);
+}
+
+void read_op::deliver(const node_view& leaf, u32 i) {
+  if (to_.key) {
+    to_.key->resize(leaf.key_length(i));
+    leaf.copy_key(i, reinterpret_cast<std::byte*>(to_.key->data()));
+  }
+  if (to_.copy) {
+    leaf_copy& c = *to_.copy;
+    std::memcpy(c.bytes, page_->data, page_->size());
+    c.size = page_->size();
+    c.index = i;
+    c.source = page_;
+    c.addr = page_->addr;
+    c.version = page_->content_version;
+  }
+  if (to_.value) {
+    record rec = leaf.at(i);
+    if (!(rec.value_flags & VALUE_INDIRECT))
+      to_.value->assign(reinterpret_cast<const char*>(rec.value.data()), rec.value.size());
+  }
+}
+
+sm::step read_op::extent() {
+  cache::page_cache& pages = tree_->ctx->pages;
+  if (held_) pages.unpin(*held_);
+  held_ = nullptr;
+  if (!grant_.held) {
+    u64 units = std::max<u64>(tree_->ctx->max_node_blocks, txn::extent_chunk_blocks);
+    if (!pages.grants().take(grant_, *this, units)) return wait(EXTENT);
+  }
+  page_addr run(reference_.run);
+  u64 length = reference_.length;
+  if (length > run.size()) {
+    bad_ = run;
+    return fail(errc::corrupt);
+  }
+  to_.value->resize(length);
+  extent_op_.reset();
+  extent_op_.prepare_read(tree_->ctx->engine, run,
+                          {reinterpret_cast<std::byte*>(to_.value->data()), length});
+  return sub(extent_op_, EXTENT_READ);
+}
+
+sm::step read_op::extent_read() {
+  errc code = extent_op_.out.code;
+  cbytes value = as_bytes(*to_.value);
+  if (is_ok(code) && hash64(value) == reference_.checksum) return go(CLEANUP);
+  // Overwritten meanwhile, or damaged: the same reference twice is damage.
+  page_ref ref{page_addr(reference_.run), reference_.gen};
+  if (suspect_ == ref || ++restarts_ > restart_limit) {
+    bad_ = ref.addr;
+    return fail(is_ok(code) ? errc::corrupt : code);
+  }
+  suspect_ = ref;
+  return go(DOWN);
+}
+
+sm::step read_op::cleanup() {
+  if (held_) tree_->ctx->pages.unpin(*held_);
+  held_ = nullptr;
+  tree_->ctx->pages.grants().give_back(grant_);
+  return go(DONE);
+}
+
+}  // namespace pleach::btree

@@ -1,0 +1,107 @@
+// Reads of one record: get, slant up and down, next, prev, min, max, and the page copy of a cursor.
+//
+//     find(key, direction):
+//       restart: page = root
+//       until page is a leaf:
+//         if page does not cover key: goto restart            # a split or unlink went by
+//         page = child of page that holds key
+//         if page is not resident: await grant; await load
+//       if the leaf has no record in the direction:
+//         key = its fence in that direction; goto restart      # or not_found at the edge of the tree
+//       copy the record out; await the extent if the value is indirect
+//
+// A descent over resident pages pins nothing and waits for nothing. A leaf validates itself (generation, fences), so nothing above it is
+// looked at again. A page that fails to load is reported only if a new descent finds the same reference again.
+#pragma once
+
+#include <string>
+
+#include "btree/tree.hh"
+#include "txn/extent_op.hh"
+
+namespace pleach::btree {
+
+enum class seek : u8 {
+  EXACT,
+  AT_LEAST,  ///< >=
+  AFTER,     ///< >
+  AT_MOST,   ///< <=
+  BEFORE,    ///< <
+  LAST,      ///< the greatest key
+};
+
+/// A copy of the leaf that a cursor stands in. Valid while `source` has content version `version`.
+struct leaf_copy {
+  std::byte* bytes = nullptr;  ///< room for one largest page, the cursor's
+  u32 size = 0;
+  u32 index = 0;
+  cache::descriptor* source = nullptr;
+  page_addr addr;
+  u64 version = 0;
+  bool current() const { return source && source->content_version == version && source->addr == addr; }
+};
+
+#define PLEACH_READ_PHASES(X)                                 \
+  X(INIT, NOWAIT, DOWN, CLEANUP)                              \
+  X(DOWN, NOWAIT, RESTART, ADMIT, LOAD, FOUND, CLEANUP)       \
+  X(RESTART, WAIT, DOWN, CLEANUP)                             \
+  X(ADMIT, WAIT, LOAD, CLEANUP)                               \
+  X(LOAD, WAIT, LOADED, CLEANUP)                              \
+  X(LOADED, NOWAIT, DOWN, RESTART, CLEANUP)                   \
+  X(FOUND, NOWAIT, DOWN, EXTENT, CLEANUP)                     \
+  X(EXTENT, WAIT, EXTENT, EXTENT_READ, CLEANUP)               \
+  X(EXTENT_READ, NOWAIT, DOWN, CLEANUP)                       \
+  X(CLEANUP, NOWAIT, DONE)                                    \
+  X(DONE, NOWAIT)
+
+class read_op final : public sm::machine<read_op> {
+ public:
+  PLEACH_PHASES("read", PLEACH_READ_PHASES)
+
+  /// Where the result goes; null members are not wanted. `exists` alone: all null.
+  struct sink {
+    std::string* key = nullptr;
+    std::string* value = nullptr;
+    leaf_copy* copy = nullptr;
+  };
+  /// `key` belongs to the caller until DONE.
+  void prepare(tree& t, seek mode, cbytes key, const sink& to);
+  /// Page that a `corrupt` or `io` is about.
+  page_addr bad_page() const { return bad_; }
+  sm::step tick(phase p) noexcept;
+
+ private:
+  sm::step init();
+  sm::step down();
+  sm::step restart();
+  sm::step admit();
+  sm::step load();
+  sm::step loaded();
+  sm::step found();
+  sm::step extent();
+  sm::step extent_read();
+  sm::step cleanup();
+
+  sm::step give_up_or_restart();
+  sm::step move_to_fence(const node_view& leaf);
+  bool downward() const { return mode_ == seek::AT_MOST || mode_ == seek::BEFORE || mode_ == seek::LAST; }
+  void deliver(const node_view& leaf, u32 index);
+
+  tree* tree_ = nullptr;
+  seek mode_ = seek::EXACT;
+  bool below_ = false;       ///< look for the page that holds the keys just below key_
+  bool rightmost_ = false;   ///< key_ is +infinity
+  cbytes key_;
+  sink to_;
+  cache::descriptor* page_ = nullptr;  ///< where the descent stands within this tick
+  cache::descriptor* held_ = nullptr;  ///< pinned: the page that was waited for
+  page_ref need_, suspect_;
+  page_addr bad_;
+  sm::claim grant_;
+  u32 restarts_ = 0;
+  txn::extent_op extent_op_;
+  value_reference reference_;
+  std::byte fence_[max_key_bytes];
+};
+
+}  // namespace pleach::btree

@@ -1,0 +1,196 @@
+#include "btree/reclaim_op.hh"
+
+#include <algorithm>
+
+namespace pleach::btree {
+
+void reclaim_op::prepare(tree& t, tree& catalogue, cbytes name, const tree_record& record) {
+  PLEACH_ASSERT(idle());
+  tree_ = &t;
+  catalogue_ = &catalogue;
+  name_ = name;
+  record_ = record;
+  bad_ = {};
+}
+
+sm::step reclaim_op::tick(phase p) noexcept {
+  context& c = *tree_->ctx;
+  switch (p) {
+    case INIT:
+      return go(ADMIT);
+    case ADMIT: {
+      u64 pages = 16 + leaves_per_step;
+      u64 units = std::min<u64>(pages * c.max_node_blocks / 2 + 64, c.pages.grantable_units() / 2);
+      return c.pages.grants().take(grant_, *this, units) ? go(DOWN) : wait(DOWN);
+    }
+    case DOWN: return down();
+    case LOAD: return load();
+    case LOADED: return loaded();
+    case PLAN: return plan();
+    case ALLOC:
+      alloc_op_.reset();
+      alloc_op_.prepare(c.engine, space_, {}, frees_.span());
+      return sub(alloc_op_, OPEN);
+    case OPEN: return open();
+    case ACT: return act();
+    case NEXT:
+      give_back();
+      return yield(ADMIT);
+    case REMOVE:
+      give_back();
+      remove_op_.prepare(*catalogue_, change::REMOVE_TREE, name_,
+                         {reinterpret_cast<const std::byte*>(&record_), sizeof record_}, nullptr,
+                         true);
+      return sub(remove_op_, CLEANUP);
+    case CLEANUP:
+      give_back();
+      if (is_ok(out.code)) out.code = remove_op_.out.code;
+      out.lsn = std::max(out.lsn, remove_op_.out.lsn);
+      remove_op_.reset();
+      return go(DONE);
+    case DONE:
+    case phase_count_:
+      break;
+  }
+  return go(DONE);
+}
+
+/// Pins the path of last children down to level 1, then that node's last leaves.
+sm::step reclaim_op::down() {
+  for (;;) {
+    if (depth_ == 0) {
+      need_ = tree_->root;
+      return go(LOAD);
+    }
+    node_view n(path_[depth_ - 1]->reader());
+    if (n.is_leaf()) return go(PLAN);  // the root itself
+    if (n.level() > 1) {
+      need_ = n.child(n.count() - 1);
+      return go(LOAD);
+    }
+    u32 wanted = std::min(leaves_per_step, n.count());
+    if (leaf_count_ == wanted) return go(PLAN);
+    need_ = n.child(n.count() - 1 - leaf_count_);
+    return go(LOAD);
+  }
+}
+
+sm::step reclaim_op::load() {
+  loading_ = tree_->ctx->pages.pin(need_);
+  return loading_->state == cache::page_state::LOADING ? wait_in(loading_->waiters, LOADED)
+                                                       : go(LOADED);
+}
+
+sm::step reclaim_op::loaded() {
+  using cache::page_state;
+  cache::descriptor* d = loading_;
+  loading_ = nullptr;
+  bool good = d->state == page_state::RESIDENT && d->gen == need_.gen &&
+              d->header().tree_id == tree_->id && depth_ < std::size(path_);
+  if (!good) {
+    errc code = d->state == page_state::FAILED ? d->error : errc::corrupt;
+    tree_->ctx->pages.unpin(*d);
+    bad_ = need_.addr;
+    return fail(code);
+  }
+  bool is_leaf_child = depth_ > 0 && node_view(path_[depth_ - 1]->reader()).level() == 1;
+  if (is_leaf_child)
+    leaves_[leaf_count_++] = d;
+  else
+    path_[depth_++] = d;
+  return go(DOWN);
+}
+
+void reclaim_op::collect_extents(const node_view& leaf) {
+  for (u32 i = 0; i < leaf.count(); ++i) {
+    record r = leaf.at(i);
+    if (!(r.value_flags & VALUE_INDIRECT)) continue;
+    value_reference ref;
+    std::memcpy(&ref, r.value.data(), sizeof ref);
+    frees_.push_back(page_addr(ref.run));
+  }
+}
+
+sm::step reclaim_op::plan() {
+  frees_.clear();
+  log_bytes_ = 0;
+  node_view bottom(path_[depth_ - 1]->reader());
+  if (bottom.is_leaf()) {
+    if (bottom.count() == 0) return go(REMOVE);
+    collect_extents(bottom);
+    log_bytes_ += bottom.size();
+    return go(ALLOC);
+  }
+  for (u32 i = 0; i < leaf_count_; ++i) {
+    frees_.push_back(leaves_[i]->addr);
+    collect_extents(node_view(leaves_[i]->reader()));
+  }
+  for (u32 l = 0; l < depth_; ++l) {
+    if (l > 0) frees_.push_back(path_[l]->addr);
+    log_bytes_ += path_[l]->size();
+  }
+  return go(ALLOC);
+}
+
+sm::step reclaim_op::open() {
+  if (!is_ok(alloc_op_.out.code)) return fail(alloc_op_.out.code);
+  u64 need = txn::engine::credit_bytes(log_bytes_ + frees_.size() * 64, depth_ + frees_.size());
+  need = std::min(need, tree_->ctx->engine.largest_credit());
+  return tree_->ctx->engine.credit().take(credit_, *this, need) ? go(ACT) : wait(ACT);
+}
+
+void reclaim_op::free_extents_of(const node_view& leaf) {
+  for (u32 i = 0; i < leaf.count(); ++i) {
+    record r = leaf.at(i);
+    if (!(r.value_flags & VALUE_INDIRECT)) continue;
+    value_reference ref;
+    std::memcpy(&ref, r.value.data(), sizeof ref);
+    tree_->ctx->engine.free_run(space_, {page_addr(ref.run), ref.gen});
+  }
+}
+
+sm::step reclaim_op::act() {
+  txn::engine& e = tree_->ctx->engine;
+  if (errc code = e.health(); !is_ok(code)) return fail(code);
+  node_view bottom(path_[depth_ - 1]->reader());
+  if (bottom.is_leaf()) {
+    free_extents_of(bottom);
+    make_empty_leaf(e.write(*path_[depth_ - 1]));
+  } else {
+    for (u32 i = 0; i < leaf_count_; ++i) {
+      free_extents_of(node_view(leaves_[i]->reader()));
+      e.free_page(space_, *leaves_[i]);
+    }
+    u32 gone = leaf_count_;
+    for (u32 l = depth_; l-- > 0;) {
+      node_view n(path_[l]->reader());
+      if (gone < n.count()) {
+        page_writer w = e.write(*path_[l]);
+        for (u32 i = 0; i < gone; ++i) erase_child(w, node_view(w).count() - 1);
+        break;
+      }
+      if (l == 0) {
+        make_empty_leaf(e.write(*path_[0]));
+        break;
+      }
+      e.free_page(space_, *path_[l]);
+      gone = 1;
+    }
+  }
+  out.lsn = e.end(credit_);
+  return go(NEXT);
+}
+
+void reclaim_op::give_back() {
+  context& c = *tree_->ctx;
+  if (loading_) c.pages.unpin(*loading_);
+  loading_ = nullptr;
+  for (u32 i = 0; i < depth_; ++i) c.pages.unpin(*path_[i]);
+  for (u32 i = 0; i < leaf_count_; ++i) c.pages.unpin(*leaves_[i]);
+  depth_ = leaf_count_ = 0;
+  c.engine.give_back(space_);
+  c.engine.credit().give_back(credit_);
+  c.pages.grants().give_back(grant_);
+}
+
+}  // namespace pleach::btree

@@ -1,0 +1,76 @@
+// Gives back the pages of a dropped tree, from its right edge, in bounded steps.
+//
+//     reclaim(tree):                                  # its catalogue record says `dropping`: nobody else enters it
+//       until the root is a leaf:
+//         descend along the last children to a node of level 1
+//         pin its last leaves (a few)                 # await loads: extents of large values are found in them
+//         await space op for the frees; await credit
+//         in one tick: free the leaves and their extents; an emptied parent goes too, up to the root,
+//                      which becomes an empty leaf
+//       in one tick: free the extents in the root; then delete the catalogue record and the root page
+//
+// After a crash in between the record still says `dropping`: the next writable open goes on. The right edge of such a tree has no matching
+// fences; nothing but this op and the check (which counts its pages as reachable) looks at it.
+#pragma once
+
+#include "btree/write_op.hh"
+
+namespace pleach::btree {
+
+#define PLEACH_RECLAIM_PHASES(X)                      \
+  X(INIT, NOWAIT, ADMIT)                              \
+  X(ADMIT, WAIT, DOWN, CLEANUP)                       \
+  X(DOWN, NOWAIT, LOAD, PLAN, CLEANUP)                \
+  X(LOAD, WAIT, LOADED, CLEANUP)                      \
+  X(LOADED, NOWAIT, DOWN, CLEANUP)                    \
+  X(PLAN, NOWAIT, ALLOC, REMOVE)                      \
+  X(ALLOC, WAIT, OPEN, CLEANUP)                       \
+  X(OPEN, WAIT, ACT, CLEANUP)                         \
+  X(ACT, NOWAIT, NEXT, CLEANUP)                       \
+  X(NEXT, WAIT, ADMIT, CLEANUP)                       \
+  X(REMOVE, WAIT, CLEANUP)                            \
+  X(CLEANUP, NOWAIT, DONE)                            \
+  X(DONE, NOWAIT)
+
+class reclaim_op final : public sm::machine<reclaim_op> {
+ public:
+  PLEACH_PHASES("reclaim", PLEACH_RECLAIM_PHASES)
+
+  /// `t`: the dropped tree (its `dropped` flag keeps others out); `catalogue`, `name`, `record`: where it stands.
+  void prepare(tree& t, tree& catalogue, cbytes name, const tree_record& record);
+  page_addr bad_page() const { return bad_; }
+  sm::step tick(phase p) noexcept;
+
+ private:
+  static constexpr u32 leaves_per_step = 8;
+
+  sm::step down();
+  sm::step load();
+  sm::step loaded();
+  sm::step plan();
+  sm::step open();
+  sm::step act();
+  void give_back();
+  void free_extents_of(const node_view& leaf);
+  void collect_extents(const node_view& leaf);
+
+  tree* tree_ = nullptr;
+  tree* catalogue_ = nullptr;
+  cbytes name_;
+  tree_record record_{};
+  page_addr bad_;
+  page_ref need_;
+  cache::descriptor* loading_ = nullptr;
+  cache::descriptor* path_[16] = {};  ///< from the root down to level 1
+  u32 depth_ = 0;
+  cache::descriptor* leaves_[leaves_per_step] = {};
+  u32 leaf_count_ = 0;
+  u64 log_bytes_ = 0;
+  inline_vector<page_addr, 16> frees_;
+  txn::space_claim space_;
+  txn::alloc_op alloc_op_;
+  sm::claim grant_, credit_;
+  write_op remove_op_;
+};
+
+}  // namespace pleach::btree

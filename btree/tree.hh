@@ -1,0 +1,65 @@
+// What the engine knows of an open tree, and of all trees of a store. In memory only.
+//
+// I1 A tree's root keeps its address and generation for life, so a put never touches the catalogue.
+// I2 `dropped` is set in the tick that commits the drop; every op looks at it in INIT and in CHECK.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "be/sm/gate.hh"
+#include "btree/node.hh"
+#include "txn/engine.hh"
+
+namespace pleach::btree {
+
+/// Counters of one store's trees; restarts by cause (each is bounded: see write_op.hh).
+struct tree_statistics {
+  u64 reads = 0, writes = 0, inserts = 0, replaces = 0, deletes = 0;
+  u64 splits = 0, growths = 0, push_downs = 0, compactions = 0, merges = 0, unlinks = 0, pull_ups = 0;
+  u64 empties_kept = 0;
+  u64 restart_stale = 0, restart_check = 0, restart_grant = 0, restart_plan = 0, lock_all = 0;
+};
+
+/// What every op of a store needs.
+struct context {
+  txn::engine& engine;
+  cache::page_cache& pages;
+  sm::reactor& loop;
+  tree_statistics stats{};
+  u32 max_node_blocks = 16;
+  u64 batch_units_hint = 0;  ///< frames that the last batch needed
+  sm::gate gate{"write gate"};  ///< writers share it; one that restarted too often holds it alone (LOCKALL)
+  std::byte* scratch = nullptr;  ///< one largest page; used within a tick only
+  u32 scratch_bytes = 0;
+};
+
+struct tree {
+  context* ctx = nullptr;
+  tree_id_t id = tree_none;
+  page_ref root;
+  u32 node_blocks = 4;   ///< nodes grow to this before they split
+  u32 height_hint = 1;
+  bool dropped = false;
+  std::string name;
+
+  explicit tree(context& c) : ctx(&c) {}
+};
+
+/// Largest inline record (key and value bytes) of a tree; a larger value goes to an extent.
+u32 max_inline_record(const tree& t);
+/// Blocks of the node class for records with keys up to `key_bytes`: the tree's own, or larger so that at least eight such keys fit.
+u32 node_class(const tree& t, u32 key_bytes);
+
+/// Formats the image of an empty root leaf (mkfs, create).
+void format_root(page_writer w, page_addr addr, u64 store_id, tree_id_t id, generation_t gen);
+
+inline page_ref catalogue_root(const cache::descriptor& root_block) {
+  auto& r = *reinterpret_cast<const root_record*>(root_block.data);
+  return {page_addr(r.catalogue_root), r.catalogue_gen};
+}
+
+/// The catalogue's view of one tree. RETURNS: false if the bytes are no sound tree_record.
+bool parse_tree_record(cbytes value, tree_record& out);
+
+}  // namespace pleach::btree

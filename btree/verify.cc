@@ -1,0 +1,290 @@
+#include "btree/verify.hh"
+
+#include <fmt/format.h>
+
+#include "be/space_policy.hh"
+#include "btree/load_op.hh"
+#include "txn/extent_op.hh"
+
+namespace pleach::btree {
+
+struct verifier::expectation {
+  std::string tree;
+  tree_id_t id;
+  page_ref ref;
+  i32 level;  ///< -1: any (a root)
+  std::string low, high;
+  bool has_high;
+  bool dropping;
+  const std::function<void(cbytes key, cbytes value)>* each;
+};
+
+namespace {
+std::string place(page_addr a) { return fmt::format("page {}+{}", a.block(), a.blocks()); }
+std::string text(cbytes b) { return std::string(as_text(b)); }
+
+#define PLEACH_EXTENT_CHECK_PHASES(X) \
+  X(INIT, NOWAIT, ADMIT)              \
+  X(ADMIT, WAIT, READ, CLEANUP)       \
+  X(READ, WAIT, CLEANUP)              \
+  X(CLEANUP, NOWAIT, DONE)            \
+  X(DONE, NOWAIT)
+
+/// Reads one extent under its own grant.
+class extent_check_op final : public sm::machine<extent_check_op> {
+ public:
+  PLEACH_PHASES("extent_check", PLEACH_EXTENT_CHECK_PHASES)
+
+  void prepare(context& c, page_addr run, bytes into) {
+    ctx_ = &c;
+    extent_op_.prepare_read(c.engine, run, into);
+  }
+  sm::step tick(phase p) noexcept {
+    switch (p) {
+      case INIT:
+        return go(ADMIT);
+      case ADMIT:
+        return ctx_->pages.grants().take(grant_, *this, txn::extent_chunk_blocks) ? go(READ) : wait(READ);
+      case READ:
+        return sub(extent_op_, CLEANUP);
+      case CLEANUP:
+        if (is_ok(out.code)) out.code = extent_op_.out.code;
+        ctx_->pages.grants().give_back(grant_);
+        return go(DONE);
+      case DONE:
+      case phase_count_:
+        break;
+    }
+    return go(DONE);
+  }
+
+ private:
+  context* ctx_ = nullptr;
+  sm::claim grant_;
+  txn::extent_op extent_op_;
+};
+}  // namespace
+
+verifier::verifier(context& c, io::device& dev, problem_sink problems, progress_sink progress)
+    : ctx_(c), dev_(dev), problems_(std::move(problems)), progress_(std::move(progress)) {}
+
+void verifier::problem(const std::string& where, const std::string& what) { problems_(where, what); }
+
+void verifier::step_progress() {
+  if (progress_ && totals_.pages % 64 == 0 && !progress_(totals_.blocks_used, reached_.size()))
+    stopped_ = true;
+}
+
+/// RETURNS: false if a block was reached before, or lies outside the volume.
+bool verifier::mark(u64 block, u64 blocks, const std::string& where) {
+  if (block + blocks > reached_.size() || block + blocks < block) {
+    problem(where, fmt::format("corrupt: blocks {}+{} lie outside the volume", block, blocks));
+    return false;
+  }
+  bool fresh = true;
+  for (u64 b = block; b < block + blocks; ++b) {
+    if (reached_[b]) fresh = false;
+    reached_[b] = true;
+  }
+  if (!fresh) problem(where, fmt::format("corrupt: blocks {}+{} are used twice", block, blocks));
+  totals_.blocks_used += blocks;
+  return fresh;
+}
+
+result<verify_totals> verifier::run() {
+  const volume& v = ctx_.engine.vol();
+  const root_record root = *reinterpret_cast<const root_record*>(ctx_.engine.root_block().data);
+  reached_.assign(v.super.blocks, false);
+  for (u32 c = 0; c < superblock_copies; ++c) mark(superblock_block(c), 1, "superblock");
+  mark(v.super.root_block, 1, "root block");
+  for (const log_segment& s : v.super.log)
+    if (s.blocks != 0) mark(s.start, s.blocks, "log");
+  u64 groups = root.groups_formatted;
+  for (u64 g = 0; g < groups; ++g) mark(bitmap_block(g, v.super.group_blocks), 1, "space");
+
+  struct found_tree {
+    std::string name;
+    tree_record record;
+  };
+  std::vector<found_tree> trees;
+  auto each = [&](cbytes key, cbytes value) {
+    tree_record rec;
+    if (!parse_tree_record(value, rec)) {
+      problem("catalogue", fmt::format("corrupt: the record of tree \"{}\" is damaged", text(key)));
+      return;
+    }
+    if (rec.id >= root.next_tree_id)
+      problem("catalogue", fmt::format("corrupt: tree \"{}\" has id {}, but the next free one is {}",
+                                       text(key), u64{rec.id}, u64{root.next_tree_id}));
+    trees.push_back({text(key), rec});
+  };
+  check_tree("(catalogue)", tree_catalogue, catalogue_root(ctx_.engine.root_block()), false, each);
+  for (const found_tree& t : trees) {
+    if (stopped_) break;
+    ++totals_.trees;
+    check_tree(t.name, t.record.id, {page_addr(t.record.root_addr), t.record.root_gen},
+               t.record.state == TREE_DROPPING, nullptr);
+  }
+  if (!stopped_) check_space();
+  if (stopped_) return fail(errc::cancelled);
+  return totals_;
+}
+
+void verifier::check_tree(const std::string& name, tree_id_t id, page_ref root, bool dropping,
+                          const std::function<void(cbytes, cbytes)>& each) {
+  tree_records_ = tree_bytes_ = 0;
+  u64 records = 0, bytes = 0;
+  bool have_counts = false;
+  {
+    load_op load;
+    if (cache::descriptor* d = load.run(ctx_, root)) {
+      node_view n(d->reader());
+      records = n.node().record_count;
+      bytes = n.node().byte_count;
+      have_counts = true;
+    }
+  }
+  check_page({name, id, root, -1, "", "", false, dropping, &each});
+  if (have_counts && !dropping && !stopped_ && (records != tree_records_ || bytes != tree_bytes_))
+    problem("tree " + name,
+            fmt::format("corrupt: its root counts {} records of {} bytes, found {} of {}", records,
+                        bytes, tree_records_, tree_bytes_));
+  if (id != tree_catalogue) totals_.records += tree_records_;
+}
+
+void verifier::check_page(const expectation& e) {
+  if (stopped_) return;
+  std::string where = place(e.ref.addr) + " of tree " + e.tree;
+  if (!e.ref.addr || !mark(e.ref.addr.block(), e.ref.addr.blocks(), where)) return;
+  ++totals_.pages;
+  step_progress();
+  load_op load;
+  cache::descriptor* d = load.run(ctx_, e.ref);
+  if (d == nullptr) {
+    problem(where, fmt::format("{}: it does not load ({})",
+                               class_of(load.out.code) == error_class::io ? "io" : "corrupt",
+                               sentence_of(load.out.code)));
+    return;
+  }
+  node_view n(d->reader());
+  const char* why = nullptr;
+  if (check_node({d->data, d->size()}, &why) != errc::ok) {
+    problem(where, fmt::format("corrupt: {}", why ? why : "its node is unsound"));
+    return;
+  }
+  if (n.header().tree_id != e.id)
+    problem(where, fmt::format("corrupt: it belongs to tree {}, not {}", u64{n.header().tree_id}, e.id));
+  if (e.level >= 0 && n.level() != static_cast<u32>(e.level)) {
+    problem(where, fmt::format("corrupt: its level is {}, its parent expects {}", n.level(), e.level));
+    return;
+  }
+  bool right_edge = e.dropping && !e.has_high;
+  if (text(n.low_fence()) != e.low) problem(where, "corrupt: its low fence is not its parent's separator");
+  bool high_agrees = n.has_high_fence() == e.has_high && (!e.has_high || text(n.high_fence()) == e.high);
+  if (!high_agrees && !right_edge)
+    problem(where, "corrupt: its high fence is not its parent's next separator");
+
+  std::byte key[max_key_bytes];
+  if (n.is_leaf()) {
+    std::vector<std::pair<std::string, value_reference>> extents;
+    for (u32 i = 0; i < n.count(); ++i) {
+      record r = n.at(i);
+      u32 length = n.copy_key(i, key);
+      ++tree_records_;
+      tree_bytes_ += length;
+      if (r.value_flags & VALUE_INDIRECT) {
+        value_reference ref;
+        std::memcpy(&ref, r.value.data(), sizeof ref);
+        tree_bytes_ += ref.length;
+        extents.emplace_back(text({key, length}), ref);
+      } else {
+        tree_bytes_ += r.value.size();
+        if (*e.each) (*e.each)({key, length}, r.value);
+      }
+    }
+    load.release();
+    for (auto& [k, ref] : extents) check_extent(e, as_bytes(k), ref);
+    return;
+  }
+  if (n.count() == 0) problem(where, "corrupt: an inner node without children");
+  // The children are visited after this page is let go: memory stays one page, whatever the height.
+  std::vector<expectation> children;
+  std::string low = text(n.low_fence());
+  for (u32 i = 0; i < n.count(); ++i) {
+    expectation c{e.tree, e.id, n.child(i), static_cast<i32>(n.level()) - 1, low, e.high, e.has_high, e.dropping, e.each};
+    if (i + 1 < n.count()) {
+      c.high = text({key, n.copy_key(i + 1, key)});
+      c.has_high = true;
+      low = c.high;
+    } else if (!right_edge) {
+      c.has_high = n.has_high_fence();
+      c.high = c.has_high ? text(n.high_fence()) : "";
+    }
+    children.push_back(std::move(c));
+  }
+  load.release();
+  for (const expectation& c : children) check_page(c);
+}
+
+void verifier::check_extent(const expectation& e, cbytes key, const value_reference& ref) {
+  page_addr run(ref.run);
+  std::string where = fmt::format("extent {}+{} of tree {}, key \"{}\"", run.block(), run.blocks(), e.tree,
+                                  as_text(key).substr(0, 64));
+  if (ref.count != 1 || !run || ref.length > run.size()) {
+    problem(where, "corrupt: the value reference is unsound");
+    return;
+  }
+  if (!mark(run.block(), run.blocks(), where)) return;
+  std::vector<std::byte> data(ref.length);
+  extent_check_op op;
+  op.prepare(ctx_, run, data);
+  ctx_.loop.start(op);
+  if (status s = ctx_.loop.run_until(op); !s) op.out.code = s.error();
+  if (!is_ok(op.out.code))
+    problem(where, fmt::format("{}: it does not load ({})",
+                               class_of(op.out.code) == error_class::io ? "io" : "corrupt",
+                               sentence_of(op.out.code)));
+  else if (hash64(data) != ref.checksum)
+    problem(where, "corrupt: the value's checksum differs");
+}
+
+/// What is reachable against what the bitmaps say, both ways.
+void verifier::check_space() {
+  const volume& v = ctx_.engine.vol();
+  const root_record root = *reinterpret_cast<const root_record*>(ctx_.engine.root_block().data);
+  u64 size = v.super.group_blocks;
+  for (u64 g = 0; g < root.groups_formatted && !stopped_; ++g) {
+    page_addr at(bitmap_block(g, size), 1);
+    load_op load;
+    cache::descriptor* d = load.run(ctx_, page_ref{at, format_generation});
+    if (d == nullptr) {
+      problem("space", fmt::format("corrupt: the bitmap of group {} ({}) does not load", g, place(at)));
+      continue;
+    }
+    check_group(g, {d->data, d->size()});
+  }
+}
+
+void verifier::check_group(u64 group, cbytes page) {
+  const volume& v = ctx_.engine.vol();
+  u64 first = group * v.super.group_blocks;
+  u64 end = std::min<u64>(first + v.super.group_blocks, reached_.size());
+  // Neighbouring blocks with the same fault are one problem.
+  auto used = [&](u64 b) {
+    u64 i = b - first;
+    return (static_cast<u8>(page[bitmap_payload_offset + i / 8]) >> (i % 8) & 1) != 0;
+  };
+  for (u64 b = first; b < end;) {
+    bool is_used = used(b), is_reached = reached_[b];
+    u64 run = b + 1;
+    while (run < end && used(run) == is_used && reached_[run] == is_reached) ++run;
+    if (is_used && !is_reached)
+      problem("space", fmt::format("corrupt: blocks {}+{} are marked used and belong to nothing", b, run - b));
+    if (!is_used && is_reached)
+      problem("space", fmt::format("corrupt: blocks {}+{} are in use and marked free", b, run - b));
+    if (!is_used) totals_.blocks_free += run - b;
+    b = run;
+  }
+}
+
+}  // namespace pleach::btree

@@ -1,0 +1,53 @@
+// The whole check of an open store's trees and space: what `pleach fsck` runs. Reads only.
+//
+// Every page that is reachable from the root block is loaded (so identity, sum and `check_node` are verified), and compared with what its
+// parent says: level, both fences, tree. Records are recounted; extents of large values are read against their checksums. What is
+// reachable is marked, one bit a block, and compared with the bitmap pages both ways.
+//
+// Blocking; runs the reactor. Memory: one bit per block of the volume (32 MiB a TiB), and the pages of one path.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "btree/tree.hh"
+
+namespace pleach::btree {
+
+struct verify_totals {
+  u64 pages = 0, records = 0, trees = 0, blocks_used = 0, blocks_free = 0;
+};
+
+class verifier {
+ public:
+  using problem_sink = std::function<void(std::string where, std::string what)>;
+  using progress_sink = std::function<bool(u64 done, u64 total)>;
+  verifier(context& c, io::device& dev, problem_sink problems, progress_sink progress);
+
+  /// RETURNS: totals; `cancelled` if progress said stop.
+  result<verify_totals> run();
+
+ private:
+  struct expectation;
+  void check_tree(const std::string& name, tree_id_t id, page_ref root, bool dropping,
+                  const std::function<void(cbytes key, cbytes value)>& each);
+  void check_page(const expectation& e);
+  void check_extent(const expectation& e, cbytes key, const value_reference& ref);
+  void check_space();
+  void check_group(u64 group, cbytes page);
+  bool mark(u64 block, u64 blocks, const std::string& where);
+  void problem(const std::string& where, const std::string& what);
+  void step_progress();
+
+  context& ctx_;
+  io::device& dev_;
+  problem_sink problems_;
+  progress_sink progress_;
+  verify_totals totals_;
+  std::vector<bool> reached_;
+  bool stopped_ = false;
+  u64 tree_records_ = 0, tree_bytes_ = 0;
+};
+
+}  // namespace pleach::btree

@@ -1,0 +1,445 @@
+#include "btree/write_apply.hh"
+
+#include <algorithm>
+
+#include "btree/write_plan.hh"
+
+namespace pleach::btree {
+
+namespace {
+constexpr u32 fanout_value = sizeof(child_reference);
+}
+
+page_writer write_applier::change(cache::descriptor& d, bool structure) {
+  page_writer w = engine_.write(d);
+  if (structure) d.structure_version = ctx_.pages.next_version();
+  return w;
+}
+
+/// Descends through resident pages only. RETURNS: false if one is not there or does not hold the key.
+bool write_applier::resolve(tree& t, cbytes key, bool below, resident_path& out) {
+  cache::descriptor* chain[max_height];
+  u32 slots[max_height];
+  u32 n = 0;
+  cache::descriptor* d = ctx_.pages.find_resident(t.root);
+  while (d != nullptr && n < max_height) {
+    chain[n] = d;
+    node_view v(d->reader());
+    if (v.is_leaf()) {
+      out.height = n + 1;
+      for (u32 i = 0; i <= n; ++i) {
+        out.page[i] = chain[n - i];
+        out.slot[i] = i == 0 ? 0 : slots[n - i];
+      }
+      return true;
+    }
+    u32 i;
+    if (below) {
+      u32 at = v.find(key).index;
+      i = at == 0 ? 0 : at - 1;
+    } else {
+      i = v.find_child(key);
+    }
+    slots[n++] = i;
+    d = ctx_.pages.find_resident(v.child(i));
+  }
+  return false;
+}
+
+void write_applier::run() {
+  for (write_item& item : op_.items_) apply(item);
+  flush_counts();
+}
+
+void write_applier::apply(write_item& item) {
+  if (item.kind == change::CREATE_TREE) create_root(item);
+  if (item.kind == change::REMOVE_TREE) remove_root(item);
+  resident_path path;
+  bool resolved = resolve(*item.t, item.key, false, path);
+  PLEACH_ASSERT(resolved);  // I2 of write_op
+  if (item.kind == change::DELETE || item.kind == change::REMOVE_TREE)
+    erase(item, path);
+  else
+    insert_or_replace(item, path);
+}
+
+cbytes write_applier::stored_value(write_item& item, u8& flags) {
+  flags = 0;
+  if (item.extent < 0) return item.value;
+  page_ref run =
+      engine_.take_run_at(op_.space_, op_.space_.runs[static_cast<u32>(item.extent)].addr);
+  engine_.require_flush();
+  reference_.length = item.value.size();
+  reference_.run = run.addr.raw;
+  reference_.count = 1;
+  reference_.gen = run.gen;
+  reference_.checksum = hash64(item.value);
+  flags = VALUE_INDIRECT;
+  return {reinterpret_cast<const std::byte*>(&reference_), sizeof reference_};
+}
+
+void write_applier::drop_extent(const record& old) {
+  if (!(old.value_flags & VALUE_INDIRECT)) return;
+  value_reference ref;
+  std::memcpy(&ref, old.value.data(), sizeof ref);
+  engine_.free_run(op_.space_, {page_addr(ref.run), ref.gen});
+}
+
+static u64 value_bytes(const record& r) {
+  if (!(r.value_flags & VALUE_INDIRECT)) return r.value.size();
+  value_reference ref;
+  std::memcpy(&ref, r.value.data(), sizeof ref);
+  return ref.length;
+}
+
+void write_applier::insert_or_replace(write_item& item, resident_path& path) {
+  u8 flags;
+  cbytes value = stored_value(item, flags);
+  u32 length = static_cast<u32>(value.size());
+  bytes scratch{ctx_.scratch, ctx_.scratch_bytes};
+  {
+    cache::descriptor& d = *path.page[0];
+    node_view n(d.reader());
+    search_result r = n.find(item.key);
+    if (r.found) {
+      ++ctx_.stats.replaces;
+      record old = n.at(r.index);
+      i64 grown = static_cast<i64>(item.value.size()) - static_cast<i64>(value_bytes(old));
+      if (item.old_value && !(old.value_flags & VALUE_INDIRECT))
+        item.old_value->assign(reinterpret_cast<const char*>(old.value.data()), old.value.size());
+      room there = room_for_replace(n, r.index, length);
+      page_writer w = change(d, false);
+      drop_extent(old);
+      if (there == room::AFTER_COMPACTION) {
+        ++ctx_.stats.compactions;
+        compact(w, scratch);
+      }
+      if (there != room::NONE) {
+        replace_value(w, r.index, flags, value);
+        return add_counts(*item.t, 0, grown);
+      }
+      // Too large for its leaf: out, and in again as if new.
+      add_counts(*item.t, -1, grown - static_cast<i64>(item.key.size() + item.value.size()));
+      erase_at(w, r.index);
+      d.ascending = 0;
+    } else {
+      ++ctx_.stats.inserts;
+    }
+  }
+  for (u32 round = 0;; ++round) {
+    PLEACH_ASSERT(round < 4 * max_height);
+    cache::descriptor& d = *path.page[0];
+    node_view n(d.reader());
+    search_result r = n.find(item.key);
+    room there = room_for_insert(n, item.key, length);
+    bool at_end = r.index == n.count() && n.count() > 0;
+    if (there == room::NONE) {
+      make_space(*item.t, path, 0, item.key, r.index, length, at_end && d.ascending >= 2);
+      bool resolved = resolve(*item.t, item.key, false, path);
+      PLEACH_ASSERT(resolved);
+      continue;
+    }
+    page_writer w = change(d, false);
+    if (there == room::AFTER_COMPACTION) {
+      ++ctx_.stats.compactions;
+      compact(w, scratch, &item.key);
+      r = node_view(w).find(item.key);
+    }
+    insert_at(w, r.index, item.key, 0, flags, value);
+    d.ascending = at_end ? static_cast<u16>(std::min<u32>(d.ascending + 1u, 1000)) : 0;
+    break;
+  }
+  add_counts(*item.t, 1, static_cast<i64>(item.key.size() + item.value.size()));
+}
+
+void write_applier::erase(write_item& item, resident_path& path) {
+  cache::descriptor& d = *path.page[0];
+  node_view n(d.reader());
+  search_result r = n.find(item.key);
+  if (!r.found) return;  // in a batch, no error
+  ++ctx_.stats.deletes;
+  record old = n.at(r.index);
+  if (item.old_value && !(old.value_flags & VALUE_INDIRECT))
+    item.old_value->assign(reinterpret_cast<const char*>(old.value.data()), old.value.size());
+  add_counts(*item.t, -1, -static_cast<i64>(item.key.size() + value_bytes(old)));
+  page_writer w = change(d, false);
+  drop_extent(old);
+  erase_at(w, r.index);
+  d.ascending = 0;
+  if (path.height == 1) return;
+  if (n.count() == 0) {
+    if (!unlink(*item.t, path)) ++ctx_.stats.empties_kept;
+  } else if (op_.items_.size() == 1 && is_sparse(node_view(d.reader()), 0)) {
+    merge_upwards(*item.t, path);
+  }
+}
+
+// --- making space -------------------------------------------------------------------------------------
+
+/// Takes the smallest reserved page of at least `min_blocks`. The plan reserved it: its absence is a bug.
+cache::descriptor& write_applier::new_page(u32 min_blocks) {
+  u32 best = ~0u, best_run = 0;
+  for (u32 i = op_.plan_.extents; i < op_.space_.runs.size(); ++i) {
+    const auto& run = op_.space_.runs[i];
+    if (run.taken || run.addr.blocks() < min_blocks) continue;
+    if (best != ~0u && op_.space_.runs[best_run].addr.blocks() <= run.addr.blocks()) continue;
+    for (u32 s = 0; s < op_.spares_.size(); ++s)
+      if (op_.spares_[s].frame != 0 && op_.spares_[s].units == run.addr.blocks()) {
+        best = s;
+        best_run = i;
+        break;
+      }
+  }
+  PLEACH_ASSERT(best != ~0u);
+  cache::descriptor& d =
+      engine_.create_at(op_.space_, op_.space_.runs[best_run].addr, op_.spares_[best]);
+  d.structure_version = ctx_.pages.next_version();
+  op_.pins_.push_back({&d, nullptr, -1, 0, 0, 0, 0, 0, 0, 0, true});
+  return d;
+}
+
+void write_applier::make_space(tree& t, resident_path& path, u32 level, cbytes key, u32 index,
+                               u32 value_length, bool ascending) {
+  cache::descriptor& d = *path.page[level];
+  if (level + 1 == path.height) return push_down(t, path);
+  node_view n(d.reader());
+  u32 longest = static_cast<u32>(std::max(key.size(), n.low_fence().size()));
+  if (n.has_high_fence()) longest = std::max(longest, static_cast<u32>(n.high_fence().size()));
+  if (d.addr.blocks() < node_class(t, longest)) return grow(t, path, level, d.addr.blocks() * 2);
+  split_point at = choose_split(n, key, index, value_length, ascending);
+  if (at.index == 0)  // no split helps: a larger page does
+    return grow(t, path, level, d.addr.blocks() * 2);
+  cbytes separator{at.separator, at.separator_length};
+  cache::descriptor& parent = *path.page[level + 1];
+  node_view up(parent.reader());
+  room there = room_for_insert(up, separator, fanout_value);
+  if (there == room::NONE) {
+    // The caller descends again and comes back with a parent that has room.
+    return make_space(t, path, level + 1, separator, path.slot[level + 1] + 1, fanout_value,
+                      ascending && path.slot[level + 1] + 1 == up.count());
+  }
+  split(t, path, level, at);
+}
+
+void write_applier::push_down(tree& t, resident_path& path) {
+  ++ctx_.stats.push_downs;
+  cache::descriptor& root = *path.page[path.height - 1];
+  cache::descriptor& child = new_page(1);
+  page_ref ref{child.addr, child.gen};
+  page_writer c = change(child, true);
+  copy_node(root.reader(), c, child.addr, ctx_.pages.store_id(), t.id, child.gen);
+  page_writer w = change(root, true);
+  u8 level = static_cast<u8>(node_view(root.reader()).level() + 1);
+  le64 records = node_view(root.reader()).node().record_count;
+  le64 counted = node_view(root.reader()).node().byte_count;
+  std::memset(w.writable(node_header_offset, root.size() - node_header_offset), 0,
+              root.size() - node_header_offset);
+  format_node(w, root.addr, ctx_.pages.store_id(), t.id, root.gen, level, {}, {}, false, {});
+  w.put_le<u64>(node_header_offset + offsetof(node_header, record_count), records);
+  w.put_le<u64>(node_header_offset + offsetof(node_header, byte_count), counted);
+  insert_child(w, 0, {}, ref);
+  t.height_hint = level + 1u;
+}
+
+void write_applier::grow(tree& t, resident_path& path, u32 level, u32 blocks) {
+  ++ctx_.stats.growths;
+  cache::descriptor& old = *path.page[level];
+  cache::descriptor& larger = new_page(blocks);
+  page_writer w = change(larger, true);
+  copy_node(old.reader(), w, larger.addr, ctx_.pages.store_id(), t.id, larger.gen);
+  larger.ascending = old.ascending;
+  set_child(change(*path.page[level + 1], true), path.slot[level + 1], {larger.addr, larger.gen});
+  free_page(old);
+}
+
+void write_applier::split(tree& t, resident_path& path, u32 level, const split_point& at) {
+  ++ctx_.stats.splits;
+  cache::descriptor& left = *path.page[level];
+  cache::descriptor& parent = *path.page[level + 1];
+  cache::descriptor& right = new_page(left.addr.blocks());
+  bytes scratch{ctx_.scratch, ctx_.scratch_bytes};
+  page_ref right_ref{right.addr, right.gen};
+  cbytes separator{at.separator, at.separator_length};
+  page_writer p = change(parent, true);
+  if (room_for_insert(node_view(parent.reader()), separator, fanout_value) ==
+      room::AFTER_COMPACTION)
+    compact(p, scratch, &separator);
+  page_writer l = change(left, true);
+  page_writer r = change(right, true);
+  split_node(l, r, at, {left.addr, left.gen}, right_ref, ctx_.pages.store_id(), scratch);
+  insert_child(p, path.slot[level + 1] + 1, separator, right_ref);
+  if (at.insert_right && node_view(r).count() == 0) right.ascending = left.ascending;
+  (void)t;
+}
+
+// --- giving space back --------------------------------------------------------------------------------
+
+bool write_applier::planned_free(page_addr a) const {
+  return std::find(op_.plan_.frees.begin(), op_.plan_.frees.end(), a) != op_.plan_.frees.end();
+}
+
+void write_applier::free_page(cache::descriptor& d) {
+  ctx_.pages.pin(d);
+  d.structure_version = ctx_.pages.next_version();
+  engine_.free_page(op_.space_, d);
+  ctx_.pages.unpin(d);
+}
+
+/// Takes the empty leaf `path.page[0]`, and ancestors that have no other child, out of the tree; the neighbour's range
+/// takes over theirs. RETURNS: false, having changed nothing, if the neighbour is not at hand or has no room for its wider fence.
+bool write_applier::unlink(tree& t, resident_path& path) {
+  u32 top = 1;  // lowest ancestor that keeps a child
+  while (top < path.height && node_view(path.page[top]->reader()).count() == 1) ++top;
+  for (u32 l = 0; l < top && l + 1 < path.height; ++l)
+    if (!planned_free(path.page[l]->addr)) return false;
+  bytes scratch{ctx_.scratch, ctx_.scratch_bytes};
+  if (top == path.height) {
+    // The last leaf of the tree: the root becomes an empty leaf.
+    cache::descriptor& root = *path.page[path.height - 1];
+    for (u32 l = 0; l + 1 < path.height; ++l) free_page(*path.page[l]);
+    make_empty_leaf(change(root, true));
+    t.height_hint = 1;
+    ++ctx_.stats.unlinks;
+    return true;
+  }
+  node_view leaf(path.page[0]->reader());
+  bool leftward = path.slot[top] > 0;
+  std::byte fence_room[max_key_bytes];
+  bool has_fence = !leftward || leaf.has_high_fence();
+  cbytes source = leftward ? (has_fence ? leaf.high_fence() : cbytes{}) : leaf.low_fence();
+  if (!source.empty()) std::memcpy(fence_room, source.data(), source.size());
+  cbytes fence{fence_room, source.size()};
+
+  // The neighbour path: one page a level below `top`.
+  cache::descriptor* beside[max_height];
+  node_view ancestor(path.page[top]->reader());
+  cache::descriptor* d = ctx_.pages.find_resident(
+      ancestor.child(leftward ? path.slot[top] - 1 : path.slot[top] + 1));
+  for (u32 l = top; l-- > 0;) {
+    if (d == nullptr) return false;
+    node_view n(d->reader());
+    beside[l] = d;
+    if (has_fence && room_for_fence(n, static_cast<u32>(fence.size()), leftward) == room::NONE)
+      return false;
+    if (l > 0) d = ctx_.pages.find_resident(n.child(leftward ? n.count() - 1 : 0));
+  }
+  page_ref after = leaf.right_hint();
+  for (u32 l = 0; l < top; ++l) {
+    page_writer w = change(*beside[l], true);
+    if (leftward)
+      set_high_fence(w, fence, has_fence, scratch);
+    else
+      set_low_fence(w, fence, scratch);
+    if (leftward && l == 0) set_right_hint(w, after);
+  }
+  for (u32 l = 0; l < top; ++l) free_page(*path.page[l]);
+  erase_child(change(*path.page[top], true), path.slot[top]);
+  ++ctx_.stats.unlinks;
+  if (top + 1 == path.height) pull_up(t, path);
+  return true;
+}
+
+void write_applier::merge_upwards(tree& t, resident_path& path) {
+  for (u32 level = 0; level + 1 < path.height; ++level) {
+    node_view n(path.page[level]->reader());
+    if (!is_sparse(n, 0)) return;
+    u32 slot = path.slot[level + 1];
+    node_view up(path.page[level + 1]->reader());
+    bool merged = slot + 1 < up.count() && merge_pair(path, level, slot);
+    if (!merged && slot > 0) merged = merge_pair(path, level, slot - 1);
+    if (!merged) return;
+    if (level + 2 == path.height) return pull_up(t, path);
+  }
+}
+
+/// Merges children `left_slot` and `left_slot + 1` of path.page[level + 1] if both are resident and small enough.
+bool write_applier::merge_pair(resident_path& path, u32 level, u32 left_slot) {
+  cache::descriptor& parent = *path.page[level + 1];
+  node_view up(parent.reader());
+  cache::descriptor* a = ctx_.pages.find_resident(up.child(left_slot));
+  cache::descriptor* b = ctx_.pages.find_resident(up.child(left_slot + 1));
+  if (a == nullptr || b == nullptr || !planned_free(b->addr)) return false;
+  if (!may_merge(node_view(a->reader()), node_view(b->reader()))) return false;
+  std::byte key[max_key_bytes];
+  u32 length = up.copy_key(left_slot + 1, key);
+  merge_nodes(change(*a, true), node_view(b->reader()), {key, length},
+              {ctx_.scratch, ctx_.scratch_bytes});
+  a->ascending = 0;
+  free_page(*b);
+  erase_child(change(parent, true), left_slot + 1);
+  path.page[level] = a;
+  path.slot[level + 1] = left_slot;
+  ++ctx_.stats.merges;
+  return true;
+}
+
+/// A root with one small child takes its content and loses a level.
+void write_applier::pull_up(tree& t, resident_path& path) {
+  cache::descriptor& root = *path.page[path.height - 1];
+  node_view r(root.reader());
+  if (r.is_leaf() || r.count() != 1) return;
+  cache::descriptor* child = ctx_.pages.find_resident(r.child(0));
+  if (child == nullptr || !planned_free(child->addr)) return;
+  if (!may_pull_up(node_view(child->reader()))) return;
+  page_writer w = change(root, true);
+  copy_node(child->reader(), w, root.addr, ctx_.pages.store_id(), t.id, root.gen);
+  t.height_hint = node_view(w).level() + 1;
+  free_page(*child);
+  ++ctx_.stats.pull_ups;
+}
+
+// --- trees and counts ---------------------------------------------------------------------------------
+
+/// The root page of a new tree, and its number from the root block.
+void write_applier::create_root(write_item& item) {
+  cache::descriptor& block = engine_.root_block();
+  tree_record& rec = op_.created_;
+  std::memcpy(&rec, item.value.data(), sizeof rec);
+  page_writer w = change(block, false);
+  const auto& root_now = *reinterpret_cast<const root_record*>(block.data);
+  rec.id = root_now.next_tree_id;
+  w.put_le<u64>(offsetof(root_record, next_tree_id), rec.id + 1);
+  // A page of exactly the root's size: it keeps it for life.
+  cache::descriptor& page = new_page(root_blocks);
+  PLEACH_ASSERT(page.addr.blocks() == root_blocks);
+  rec.root_addr = page.addr.raw;
+  rec.root_gen = page.gen;
+  rec.created_lsn = engine_.lsn();
+  format_root(change(page, true), page.addr, ctx_.pages.store_id(), rec.id, page.gen);
+  item.value = {reinterpret_cast<const std::byte*>(&rec), sizeof rec};
+}
+
+void write_applier::remove_root(const write_item& item) {
+  tree_record rec;
+  std::memcpy(&rec, item.value.data(), sizeof rec);
+  page_ref root{page_addr(rec.root_addr), rec.root_gen};
+  if (cache::descriptor* d = ctx_.pages.find_resident(root))
+    free_page(*d);
+  else
+    engine_.free_run(op_.space_, root);
+}
+
+void write_applier::add_counts(tree& t, i64 records, i64 bytes) {
+  if (counted_ != &t) flush_counts();
+  counted_ = &t;
+  records_ += records;
+  bytes_ += bytes;
+}
+
+/// Record and byte counts live in the root page; its words are captured once per group.
+void write_applier::flush_counts() {
+  if (counted_ != nullptr && (records_ != 0 || bytes_ != 0)) {
+    cache::descriptor* root = ctx_.pages.find_resident(counted_->root);
+    PLEACH_ASSERT(root != nullptr);
+    node_view n(root->reader());
+    u64 records = n.node().record_count + static_cast<u64>(records_);
+    u64 bytes = n.node().byte_count + static_cast<u64>(bytes_);
+    page_writer w = change(*root, false);
+    w.put_le<u64>(node_header_offset + offsetof(node_header, record_count), records);
+    w.put_le<u64>(node_header_offset + offsetof(node_header, byte_count), bytes);
+  }
+  counted_ = nullptr;
+  records_ = bytes_ = 0;
+}
+
+}  // namespace pleach::btree

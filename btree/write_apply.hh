@@ -1,0 +1,74 @@
+// ACT of a write: every change of every item, in one tick, with what the plan reserved.
+//
+//     for item in items:
+//       path = resident descent to the leaf of item.key
+//       loop:
+//         if the leaf has room (now, or after compaction): change it; break
+//         make_space(path, leaf)                          # then descend again
+//       if the leaf is empty now: unlink it
+//     merge sparse neighbours; write the counts into the roots
+//
+//     make_space(path, level):
+//       root:                push its content down into a new page
+//       smaller than class:  move to a larger page
+//       else:                make room for a separator in the parent (make_space there); split
+//
+// Nothing here waits, allocates frames, or fails: space, frames and pins were taken before. Where an optional step (merge, unlink,
+// pull-up) lacks something it is left out; where a necessary one does, the plan was wrong and the process stops.
+#pragma once
+
+#include "btree/write_op.hh"
+
+namespace pleach::btree {
+
+inline constexpr u32 max_height = 16;
+
+/// The resident path to a key: `page[0]` is the leaf, `slot[l]` the index of page[l - 1] in page[l].
+struct resident_path {
+  cache::descriptor* page[max_height] = {};
+  u32 slot[max_height] = {};
+  u32 height = 0;
+};
+
+class write_applier {
+ public:
+  explicit write_applier(write_op& op) : op_(op), ctx_(*op.ctx_), engine_(op.ctx_->engine) {}
+  void run();
+
+ private:
+  bool resolve(tree& t, cbytes key, bool below, resident_path& out);
+  page_writer change(cache::descriptor& d, bool structure);
+
+  void apply(write_item& item);
+  void insert_or_replace(write_item& item, resident_path& path);
+  void erase(write_item& item, resident_path& path);
+  cbytes stored_value(write_item& item, u8& flags);
+  void create_root(write_item& item);
+  void remove_root(const write_item& item);
+  void drop_extent(const record& old);
+
+  void make_space(tree& t, resident_path& path, u32 level, cbytes key, u32 index, u32 value_length, bool ascending);
+  void push_down(tree& t, resident_path& path);
+  void grow(tree& t, resident_path& path, u32 level, u32 blocks);
+  void split(tree& t, resident_path& path, u32 level, const split_point& at);
+
+  bool unlink(tree& t, resident_path& path);
+  void merge_upwards(tree& t, resident_path& path);
+  bool merge_pair(resident_path& path, u32 level, u32 left_slot);
+  void pull_up(tree& t, resident_path& path);
+  bool planned_free(page_addr a) const;
+  void free_page(cache::descriptor& d);
+
+  cache::descriptor& new_page(u32 min_blocks);
+  void add_counts(tree& t, i64 records, i64 bytes);
+  void flush_counts();
+
+  write_op& op_;
+  context& ctx_;
+  txn::engine& engine_;
+  tree* counted_ = nullptr;
+  i64 records_ = 0, bytes_ = 0;
+  value_reference reference_{};
+};
+
+}  // namespace pleach::btree

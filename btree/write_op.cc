@@ -1,0 +1,416 @@
+#include "btree/write_op.hh"
+
+#include <algorithm>
+
+#include "btree/write_apply.hh"
+#include "btree/write_plan.hh"
+
+namespace pleach::btree {
+
+namespace {
+constexpr u32 restarts_before_alone = 4;
+constexpr u32 restart_limit = 10'000;
+}  // namespace
+
+void write_op::prepare(tree& t, change kind, cbytes key, cbytes value, std::string* old_value,
+                       bool durable) {
+  single_ = write_item{};
+  single_.t = &t;
+  single_.kind = kind;
+  single_.key = key;
+  single_.value = value;
+  single_.old_value = old_value;
+  prepare(*t.ctx, {&single_, 1}, durable);
+}
+
+void write_op::prepare(context& c, std::span<write_item> items, bool durable) {
+  PLEACH_ASSERT(idle());
+  ctx_ = &c;
+  items_ = items;
+  durable_ = durable;
+  alone_ = false;
+  restarts_ = 0;
+  suspect_ = {};
+  bad_ = {};
+  old_is_read_ = false;
+  next_item_ = 0;
+  stand_ = probe_ = -1;
+  pinned_units_ = 0;
+  next_extent_ = 0;
+  extent_running_ = allocated_ = applied_ = false;
+  ask_ = 0;
+}
+
+sm::step write_op::tick(phase p) noexcept {
+  switch (p) {
+    case INIT: return init();
+    case GATE: return gate();
+    case ADMIT: return admit();
+    case DOWN: return down();
+    case LOAD: return load();
+    case LOADED: return loaded();
+    case PLAN: return plan();
+    case OLD: return old();
+    case OLD_READ: return old_read();
+    case ALLOC: return alloc();
+    case EXTENT: return extent();
+    case SPARES: return spares();
+    case OPEN: return open();
+    case CHECK: return check();
+    case ACT: return act();
+    case CAPTURE: return capture();
+    case COMMIT: return commit();
+    case RESTART: return restart();
+    case CLEANUP: return cleanup();
+    case DONE:
+    case phase_count_: break;
+  }
+  return go(DONE);
+}
+
+sm::step write_op::init() {
+  ++ctx_->stats.writes;
+  if (errc e = ctx_->engine.health(); !is_ok(e)) return fail(e);
+  for (const write_item& i : items_) {
+    if (i.t->dropped) return fail(errc::tree_closed);
+    if (i.key.size() > max_key_bytes) return fail(errc::key_too_large);
+    if (i.value.size() > max_value_bytes) return fail(errc::value_too_large);
+  }
+  if (items_.empty()) return fail(errc::ok);
+  return go(GATE);
+}
+
+sm::step write_op::gate() {
+  bool in = alone_ ? ctx_->gate.try_exclusive(*this, hold_) : ctx_->gate.try_shared(*this, hold_);
+  return in ? go(ADMIT) : wait(GATE);
+}
+
+/// Pages of the path and its neighbour, a spare per level, bitmap pages. A batch starts with what the last one needed.
+u64 write_op::first_grant() const {
+  const tree& t = *items_.front().t;
+  u64 page = t.node_blocks;
+  u64 path = u64{t.height_hint} * page;
+  if (items_.size() == 1) return 2 * path + 4 * page + 4;
+  u64 guess = path + std::min<u64>(items_.size(), 32) * (page + 1) + 4 * page;
+  return std::max(guess, ctx_->batch_units_hint);
+}
+
+u64 write_op::grant_limit() const { return ctx_->pages.grantable_units() / 4 * 3; }
+
+sm::step write_op::admit() {
+  if (ask_ == 0) ask_ = first_grant();
+  ask_ = std::min(ask_, grant_limit());
+  if (ctx_->pages.grants().take(grant_, *this, ask_)) return go(DOWN);
+  return wait(DOWN);
+}
+
+/// Is the page still the one whose range holds `key`?
+static bool stands(const pinned_page& p, cbytes key, bool below) {
+  if (!p.d->resident() || p.d->header().tree_id != p.t->id) return false;
+  node_view n(p.d->reader());
+  if (!below) return n.covers(key);
+  return compare_keys(n.low_fence(), key) < 0 &&
+         (!n.has_high_fence() || compare_keys(key, n.high_fence()) <= 0);
+}
+
+sm::step write_op::down() {
+  for (;;) {
+    if (probe_ < 0 && next_item_ == items_.size()) return go(PLAN);
+    // What is sought: an item's leaf, or the leaf beside one that may become empty.
+    tree* t;
+    cbytes key;
+    bool below = false;
+    if (probe_ >= 0) {
+      pinned_page& leaf = pins_[static_cast<u32>(probe_)];
+      if (!leaf.d->resident()) return start_again(ctx_->stats.restart_stale);
+      node_view n(leaf.d->reader());
+      t = leaf.t;
+      below = !n.low_fence().empty();
+      if (!below && !n.has_high_fence()) {  // the only leaf of its tree: nothing beside it
+        leaf.probed = true;
+        probe_ = -1;
+        continue;
+      }
+      key = below ? n.low_fence() : n.high_fence();
+    } else {
+      t = items_[next_item_].t;
+      key = items_[next_item_].key;
+    }
+    if (stand_ < 0 && probe_ < 0 && next_item_ > 0 && items_[next_item_ - 1].t == t) {
+      // Climb from the item before: keys are sorted, so the paths share their upper part.
+      stand_ = items_[next_item_ - 1].leaf;
+      while (stand_ >= 0 && !stands(pins_[static_cast<u32>(stand_)], key, false))
+        stand_ = pins_[static_cast<u32>(stand_)].parent;
+    }
+    page_ref next;
+    if (stand_ < 0) {
+      next = t->root;
+    } else {
+      pinned_page& p = pins_[static_cast<u32>(stand_)];
+      if (!stands(p, key, below)) return start_again(ctx_->stats.restart_stale);
+      node_view n(p.d->reader());
+      if (n.is_leaf()) {
+        if (probe_ >= 0) {
+          pins_[static_cast<u32>(probe_)].probed = true;
+          probe_ = -1;
+        } else {
+          items_[next_item_++].leaf = stand_;
+        }
+        stand_ = -1;
+        continue;
+      }
+      if (p.parent < 0) t->height_hint = n.level() + 1;
+      u32 i = 0;
+      if (below) {
+        u32 at = n.find(key).index;
+        i = at == 0 ? 0 : at - 1;
+      } else {
+        i = n.find_child(key);
+      }
+      next = n.child(i);
+    }
+    need_ = next;
+    need_parent_ = stand_;
+    if (pinned_units_ + next.addr.blocks() > grant_.amount)
+      return ask_for_more(std::max(grant_.amount * 2, pinned_units_ + next.addr.blocks() + 16));
+    cache::descriptor* d = ctx_->pages.find_resident(next);
+    if (d == nullptr) return go(LOAD);
+    ctx_->pages.pin(*d);
+    pinned_units_ += next.addr.blocks();
+    pins_.push_back({d, t, need_parent_, d->header().level, 0, d->structure_version, 0, 0, 0, 0, false});
+    stand_ = static_cast<i32>(pins_.size()) - 1;
+  }
+}
+
+sm::step write_op::load() {
+  loading_ = ctx_->pages.pin(need_);
+  if (loading_->state == cache::page_state::LOADING) return wait_in(loading_->waiters, LOADED);
+  return go(LOADED);
+}
+
+sm::step write_op::loaded() {
+  using cache::page_state;
+  cache::descriptor* d = loading_;
+  loading_ = nullptr;
+  if (d->state == page_state::RESIDENT && d->gen == need_.gen) {
+    tree* t = need_parent_ >= 0 ? pins_[static_cast<u32>(need_parent_)].t
+              : probe_ >= 0     ? pins_[static_cast<u32>(probe_)].t
+                                : items_[next_item_].t;
+    pinned_units_ += need_.addr.blocks();
+    pins_.push_back({d, t, need_parent_, d->header().level, 0, d->structure_version, 0, 0, 0, 0, false});
+    stand_ = static_cast<i32>(pins_.size()) - 1;
+    return go(DOWN);
+  }
+  errc code = d->state == page_state::FAILED ? d->error : errc::ok;
+  ctx_->pages.unpin(*d);
+  if (!is_ok(code)) {
+    if ((code != errc::corrupt && code != errc::io) || suspect_ == need_) {
+      bad_ = need_.addr;
+      return fail(code);
+    }
+    suspect_ = need_;
+  }
+  return start_again(ctx_->stats.restart_stale);
+}
+
+sm::step write_op::plan() {
+  // A page that was split or moved while the op waited for another one: the pinned path is no path any more.
+  for (pinned_page& p : pins_)
+    if (!p.d->resident() || p.d->structure_version != p.structure_version)
+      return start_again(ctx_->stats.restart_stale);
+  write_planner(*this).compute(plan_);
+  if (plan_.stale) return start_again(ctx_->stats.restart_stale);
+  if (!is_ok(plan_.verdict)) return fail(plan_.verdict);
+  if (!plan_.may_change) return fail(errc::ok);
+  if (plan_.probe >= 0) {
+    probe_ = plan_.probe;
+    stand_ = -1;
+    return go(DOWN);
+  }
+  if (plan_.read_old >= 0) {
+    if (pinned_units_ + txn::extent_chunk_blocks > grant_.amount)
+      return ask_for_more(pinned_units_ + txn::extent_chunk_blocks + plan_.units);
+    return go(OLD);
+  }
+  u64 chunk = plan_.extents ? txn::extent_chunk_blocks : 0;
+  if (pinned_units_ + plan_.units + chunk > grant_.amount)
+    return ask_for_more(pinned_units_ + plan_.units + chunk);
+  if (plan_.credit > ctx_->engine.largest_credit()) return fail(errc::too_large);
+  remember_versions();
+  if (plan_.needs.empty() && plan_.frees.empty()) return go(OPEN);
+  return go(ALLOC);
+}
+
+void write_op::remember_versions() {
+  for (pinned_page& p : pins_) p.content_version = p.d->content_version;
+}
+
+sm::step write_op::old() {
+  std::string& value = *items_[static_cast<u32>(plan_.read_old)].old_value;
+  page_addr run(old_reference_.run);
+  if (old_reference_.length > run.size()) {
+    bad_ = run;
+    return fail(errc::corrupt);
+  }
+  value.resize(old_reference_.length);
+  extent_op_.reset();
+  extent_op_.prepare_read(ctx_->engine, run,
+                          {reinterpret_cast<std::byte*>(value.data()), value.size()});
+  return sub(extent_op_, OLD_READ);
+}
+
+sm::step write_op::old_read() {
+  const std::string& value = *items_[static_cast<u32>(plan_.read_old)].old_value;
+  errc code = extent_op_.out.code;
+  if (is_ok(code) && hash64(as_bytes(value)) == old_reference_.checksum) {
+    old_is_read_ = true;
+    return go(PLAN);
+  }
+  page_ref run{page_addr(old_reference_.run), old_reference_.gen};
+  if (suspect_ == run) {
+    bad_ = run.addr;
+    return fail(is_ok(code) ? errc::corrupt : code);
+  }
+  suspect_ = run;
+  return start_again(ctx_->stats.restart_stale);
+}
+
+sm::step write_op::alloc() {
+  allocated_ = true;
+  alloc_op_.reset();
+  alloc_op_.prepare(ctx_->engine, space_, plan_.needs.span(), plan_.frees.span());
+  return sub(alloc_op_, EXTENT);
+}
+
+/// Writes the values that are too large for a leaf, one after the other, into their reserved runs.
+sm::step write_op::extent() {
+  if (!is_ok(alloc_op_.out.code)) return fail(alloc_op_.out.code);
+  if (extent_running_) {
+    extent_running_ = false;
+    if (!is_ok(extent_op_.out.code)) return fail(extent_op_.out.code);
+    ++next_extent_;
+  }
+  if (next_extent_ == plan_.extents) return go(SPARES);
+  for (write_item& i : items_) {
+    if (i.extent != static_cast<i32>(next_extent_)) continue;
+    extent_running_ = true;
+    extent_op_.reset();
+    extent_op_.prepare_write(ctx_->engine, space_.runs[next_extent_].addr, i.value);
+    return sub(extent_op_, EXTENT);
+  }
+  PLEACH_ASSERT(false);
+  return fail(errc::invalid);
+}
+
+sm::step write_op::spares() {
+  while (spares_.size() + plan_.extents < plan_.needs.size()) {
+    cache::spare_frame s;
+    u32 units = plan_.needs[plan_.extents + spares_.size()].blocks;
+    if (!ctx_->pages.take_spare(*this, units, s)) return wait(SPARES);
+    spares_.push_back(s);
+  }
+  return go(OPEN);
+}
+
+sm::step write_op::open() {
+  if (ctx_->engine.credit().take(credit_, *this, plan_.credit)) return go(CHECK);
+  ctx_->engine.want_durable(ctx_->engine.lsn());
+  return wait(CHECK);
+}
+
+sm::step write_op::check() {
+  if (errc e = ctx_->engine.health(); !is_ok(e)) return fail(e);
+  bool changed = ctx_->loop.env().chaotic && ctx_->loop.env().chaos("check");
+  for (const write_item& i : items_)
+    if (i.t->dropped) return fail(errc::tree_closed);
+  for (pinned_page& p : pins_) {
+    if (!p.d->resident() || p.d->structure_version != p.structure_version)
+      return start_again(ctx_->stats.restart_check);
+    changed |= p.d->content_version != p.content_version;
+  }
+  if (!changed) return go(ACT);
+  // Others changed records in these pages: what they need now must fit what is held.
+  write_plan now;
+  write_planner(*this).compute(now);
+  if (now.stale || now.probe >= 0 || now.read_old >= 0)
+    return start_again(ctx_->stats.restart_plan);
+  if (!is_ok(now.verdict)) return fail(now.verdict);
+  if (!now.fits_into(plan_)) return start_again(ctx_->stats.restart_plan);
+  return go(ACT);
+}
+
+sm::step write_op::act() {
+  write_applier(*this).run();
+  return go(CAPTURE);
+}
+
+/// CLOSED: visible now; nothing is held any longer while durability is awaited.
+sm::step write_op::capture() {
+  out.lsn = ctx_->engine.end(credit_);
+  applied_ = true;
+  if (items_.size() > 1) ctx_->batch_units_hint = std::min(grant_limit(), pinned_units_ * 5 / 4);
+  give_back();
+  return go(COMMIT);
+}
+
+sm::step write_op::commit() {
+  txn::engine& e = ctx_->engine;
+  if (!durable_ || e.reached(txn::watermark::DURABLE) >= out.lsn) return go(CLEANUP);
+  if (!is_ok(e.health())) return fail(errc::outcome_unknown);
+  e.want_durable(out.lsn);
+  return wait_in(e.waiters(txn::watermark::DURABLE), COMMIT);
+}
+
+sm::step write_op::start_again(u64& cause) {
+  ++cause;
+  if (++restarts_ > restart_limit) {
+    bad_ = items_.front().t->root.addr;
+    return fail(errc::corrupt);
+  }
+  if (restarts_ == restarts_before_alone) {
+    alone_ = true;
+    ++ctx_->stats.lock_all;
+  }
+  give_back();
+  return go(RESTART);
+}
+
+sm::step write_op::ask_for_more(u64 units) {
+  if (ask_ >= grant_limit()) return fail(errc::too_large);
+  ask_ = std::max(units, ask_ + 1);
+  ++ctx_->stats.restart_grant;
+  give_back();
+  return go(RESTART);
+}
+
+sm::step write_op::restart() { return yield(GATE); }
+
+void write_op::give_back() {
+  cache::page_cache& pages = ctx_->pages;
+  if (loading_) pages.unpin(*loading_);
+  loading_ = nullptr;
+  for (pinned_page& p : pins_) pages.unpin(*p.d);
+  pins_.clear();
+  for (cache::spare_frame& s : spares_) pages.give_back(s);
+  spares_.clear();
+  ctx_->engine.give_back(space_);
+  ctx_->engine.credit().give_back(credit_);
+  pages.grants().give_back(grant_);
+  hold_.release();
+  pinned_units_ = 0;
+  next_item_ = 0;
+  next_extent_ = 0;
+  stand_ = probe_ = -1;
+  extent_running_ = allocated_ = false;
+  alloc_op_.reset();
+}
+
+sm::step write_op::cleanup() {
+  give_back();
+  pins_.release();
+  spares_.release();
+  plan_.clear();
+  return go(DONE);
+}
+
+}  // namespace pleach::btree

@@ -1,0 +1,336 @@
+#include "btree/write_plan.hh"
+
+#include <algorithm>
+
+namespace pleach::btree {
+
+namespace {
+
+constexpr u32 separator_overhead = sizeof(child_reference) + 8 + sizeof(slot);
+
+u32 capacity_of(const node_view& n) { return node_capacity(n.size(), u32{n.header().tail} * 16); }
+
+/// Bytes by which a node grows when its prefix has to be cut anew (its fences were widened since).
+u32 prefix_penalty(const node_view& n) {
+  u32 stored = static_cast<u32>(n.prefix().size());
+  u32 shared = n.has_high_fence() ? common_prefix(n.low_fence(), n.high_fence()) : 0;
+  return stored > shared ? (stored - shared) * (n.count() + 1) : 0;
+}
+
+u32 value_length(const tree& t, const write_item& i) {
+  return i.key.size() + i.value.size() > max_inline_record(t) ? sizeof(value_reference)
+                                                              : static_cast<u32>(i.value.size());
+}
+
+/// Log bytes of a page that is rewritten: each byte once, and the headers of more runs than a page is credited anyway.
+u64 whole_page(u32 node_bytes) { return node_bytes + node_bytes / 8; }
+
+}  // namespace
+
+bool is_sparse(const node_view& n, u32 without_bytes) {
+  return n.used_bytes() - std::min(without_bytes, n.used_bytes()) < capacity_of(n) / 4;
+}
+bool may_merge(const node_view& a, const node_view& b) {
+  return merged_bytes(a, b) <= capacity_of(a) / 4 * 3;
+}
+bool may_pull_up(const node_view& child) {
+  return child.used_bytes() <= node_capacity(root_blocks * block_bytes) / 2;
+}
+
+void write_plan::clear() {
+  needs.release();
+  frees.release();
+  extents = 0;
+  credit = units = 0;
+  may_change = stale = false;
+  probe = read_old = -1;
+  verdict = errc::ok;
+}
+
+bool write_plan::fits_into(const write_plan& reserved) const {
+  if (extents != reserved.extents || credit > reserved.credit) return false;
+  // Sizes: every need must meet its own reserved page of at least its size.
+  u32 mine[max_page_blocks + 1] = {}, theirs[max_page_blocks + 1] = {};
+  for (u32 i = extents; i < needs.size(); ++i) ++mine[needs.span()[i].blocks];
+  for (u32 i = extents; i < reserved.needs.size(); ++i) ++theirs[reserved.needs.span()[i].blocks];
+  u32 owed = 0;
+  for (u32 b = 1; b <= max_page_blocks; ++b) {
+    // Exact sizes: a page takes its size from its reservation.
+    if (mine[b] > theirs[b]) owed += mine[b] - theirs[b];
+  }
+  if (owed != 0) return false;
+  for (page_addr a : frees)
+    if (std::find(reserved.frees.begin(), reserved.frees.end(), a) == reserved.frees.end())
+      return false;
+  return true;
+}
+
+void write_planner::free_later(write_plan& out, page_addr a) {
+  for (page_addr b : out.frees)
+    if (a == b) return;
+  out.frees.push_back(a);
+}
+
+void write_planner::compute(write_plan& out) {
+  out.clear();
+  bytes_ = pages_ = 0;
+  single_erased_ = 0;
+  for (pinned_page& p : op_.pins_) {
+    p.inserts = p.deletes = p.added_bytes = p.longest_key = 0;
+  }
+  if (!place_items(out)) return;
+  out.extents = out.needs.size();
+  u32 top = 0;
+  for (pinned_page& p : op_.pins_) top = std::max(top, p.level);
+  for (u32 level = 0; level <= top; ++level)
+    for (u32 i = 0; i < op_.pins_.size(); ++i) {
+      pinned_page& p = op_.pins_[i];
+      if (p.level != level || (p.inserts == 0 && p.deletes == 0)) continue;
+      if (level == 0) {
+        // A leaf that may become empty needs the path to its neighbour.
+        node_view n(p.d->reader());
+        if (p.inserts == 0 && p.deletes >= n.count() && p.parent >= 0 && !p.probed) {
+          out.probe = static_cast<i32>(i);
+          return;
+        }
+        plan_leaf(out, p);
+      } else {
+        plan_inner(out, p);
+      }
+    }
+  // The new root page of CREATE_TREE, or the old one of REMOVE_TREE, and the root block.
+  const write_item& first = op_.items_.front();
+  if (first.kind == change::CREATE_TREE) {
+    out.needs.push_back({root_blocks, 0});
+    touch(512);
+    touch(64);
+  } else if (first.kind == change::REMOVE_TREE) {
+    tree_record rec;
+    std::memcpy(&rec, first.value.data(), sizeof rec);
+    free_later(out, page_addr(rec.root_addr));
+  }
+  touch(32);  // counts in the root
+  for (const txn::space_need& n : out.needs) {
+    touch(8 + n.blocks / 8);
+    out.units += 1 + n.blocks;
+  }
+  for (u32 i = 0; i < out.extents; ++i) out.units -= out.needs[i].blocks;
+  for (page_addr a : out.frees) touch(8 + a.blocks() / 8 + 32);
+  out.units += out.frees.size();
+  out.credit = txn::engine::credit_bytes(bytes_, pages_);
+}
+
+bool write_planner::place_items(write_plan& out) {
+  for (write_item& item : op_.items_)
+    if (!place_item(out, item)) return false;
+  return true;
+}
+
+bool write_planner::place_item(write_plan& out, write_item& item) {
+  bool alone = op_.items_.size() == 1;
+  pinned_page& leaf = op_.pins_[static_cast<u32>(item.leaf)];
+  if (!leaf.d->resident() || leaf.level != 0) return !(out.stale = true);
+  node_view n(leaf.d->reader());
+  if (n.header().tree_id != item.t->id || !n.covers(item.key)) return !(out.stale = true);
+  search_result r = n.find(item.key);
+  op_.out.lsn = leaf.d->last_lsn;
+
+  if (alone) {
+    if (r.found && (item.kind == change::PUT)) out.verdict = errc::exists;
+    if (r.found && (item.kind == change::CREATE_TREE)) out.verdict = errc::tree_exists;
+    if (!r.found && (item.kind == change::UPDATE || item.kind == change::DELETE ||
+                     item.kind == change::REMOVE_TREE))
+      out.verdict = errc::not_found;
+    if (!is_ok(out.verdict)) return false;
+  }
+  out.may_change = true;
+  if (r.found) {
+    record old = n.at(r.index);
+    if (old.value_flags & VALUE_INDIRECT) {
+      value_reference ref;
+      std::memcpy(&ref, old.value.data(), sizeof ref);
+      free_later(out, page_addr(ref.run));
+      if (item.old_value &&
+          !(op_.old_is_read_ && std::memcmp(&ref, &op_.old_reference_, sizeof ref) == 0)) {
+        op_.old_reference_ = ref;
+        out.read_old = 0;
+      }
+    }
+  }
+  if (item.kind == change::DELETE || item.kind == change::REMOVE_TREE) {
+    ++leaf.deletes;
+    if (r.found && alone) {
+      record old = n.at(r.index);
+      single_erased_ = record_bytes(static_cast<u32>(old.key_suffix.size()),
+                                    static_cast<u32>(old.value.size())) + sizeof(slot);
+    }
+    return true;
+  }
+  u32 length = value_length(*item.t, item);
+  item.extent = -1;
+  if (item.key.size() + item.value.size() > max_inline_record(*item.t)) {
+    item.extent = static_cast<i32>(out.needs.size());
+    u32 blocks = static_cast<u32>(ceil_div<u64>(item.value.size(), block_bytes));
+    out.needs.push_back({blocks, 0});
+  }
+  u32 klen = static_cast<u32>(item.key.size());
+  leaf.longest_key = std::max(leaf.longest_key, klen);
+  ++leaf.inserts;
+  u32 bytes = record_bytes(klen, length) + sizeof(slot);
+  if (alone) {
+    room room_there =
+        r.found ? room_for_replace(n, r.index, length) : room_for_insert(n, item.key, length);
+    // For one record the answer is exact: no bytes to find room for, or more than there is.
+    if (room_there == room::NONE)
+      leaf.added_bytes = std::max(bytes, n.free_bytes() + 1);
+    else
+      leaf.added_bytes = 0;
+    touch(room_there == room::NOW ? bytes + n.count() * sizeof(slot) / 2 + 64 : n.size() + bytes);
+  } else {
+    leaf.added_bytes += bytes;
+  }
+  return true;
+}
+
+void write_planner::plan_leaf(write_plan& out, pinned_page& p) {
+  node_view n(p.d->reader());
+  u32 longest = std::max<u32>(p.longest_key, static_cast<u32>(n.low_fence().size()));
+  if (n.has_high_fence()) longest = std::max(longest, static_cast<u32>(n.high_fence().size()));
+  bool batch = op_.items_.size() > 1;
+  u32 added = p.added_bytes + (batch ? prefix_penalty(n) : 0);
+  if (added > n.free_bytes()) {
+    u32 separators = plan_new_pages(out, p, p.inserts, added, longest);
+    if (p.parent >= 0 && separators > 0) {
+      pinned_page& parent = op_.pins_[static_cast<u32>(p.parent)];
+      parent.inserts += separators;
+      parent.added_bytes += separators * (longest + separator_overhead);
+      parent.longest_key = std::max(parent.longest_key, longest);
+    }
+  } else if (batch) {
+    // Without the room in one piece (or for a key that breaks the prefix) the leaf is rewritten once.
+    bool rewritten = !n.fits_now(added) || prefix_penalty(n) != 0 || added > n.free_bytes() / 2;
+    u64 slots = u64{p.inserts + p.deletes} * (n.count() * sizeof(slot) / 2 + 64);
+    touch(rewritten ? whole_page(n.size()) : std::min<u64>(whole_page(n.size()), added + slots));
+  }
+  if (p.deletes == 0) return;
+  if (!batch) touch(n.count() * sizeof(slot) / 2 + 64);
+  if (p.parent < 0) return;
+  if (p.inserts == 0 && p.deletes >= n.count()) {
+    free_later(out, p.d->addr);
+    pinned_page& parent = op_.pins_[static_cast<u32>(p.parent)];
+    ++parent.deletes;
+    // The neighbour path gets wider fences, which may compact each of its nodes.
+    for (u32 level = 0; level <= parent.level; ++level) touch(n.size() + 2 * max_key_bytes);
+  } else if (p.inserts == 0 && !batch) {
+    plan_merges(out, p, single_erased_);
+  }
+}
+
+void write_planner::plan_inner(write_plan& out, pinned_page& p) {
+  node_view n(p.d->reader());
+  u32 longest = std::max<u32>(p.longest_key, static_cast<u32>(n.low_fence().size()));
+  if (n.has_high_fence()) longest = std::max(longest, static_cast<u32>(n.high_fence().size()));
+  if (p.inserts > 0) {
+    u32 added = p.added_bytes + prefix_penalty(n);
+    if (added > n.free_bytes()) {
+      u32 separators = plan_new_pages(out, p, p.inserts, added, longest);
+      if (p.parent >= 0 && separators > 0) {
+        pinned_page& parent = op_.pins_[static_cast<u32>(p.parent)];
+        parent.inserts += separators;
+        parent.added_bytes += separators * (longest + separator_overhead);
+        parent.longest_key = std::max(parent.longest_key, longest);
+      }
+    } else {
+      touch(n.size() + added);
+    }
+  }
+  if (p.deletes > 0) {
+    touch(n.size());
+    if (p.parent >= 0 && p.deletes >= n.count()) {
+      free_later(out, p.d->addr);
+      ++op_.pins_[static_cast<u32>(p.parent)].deletes;
+    }
+    if (p.parent < 0 && n.count() <= p.deletes + 1) {
+      // One child may remain and move into the root.
+      for (u32 i = 0; i < n.count(); ++i) free_later(out, n.child(i).addr);
+      touch(p.d->size());
+    }
+  }
+}
+
+u32 write_planner::plan_new_pages(write_plan& out, pinned_page& p, u32 inserts, u32 added,
+                                  u32 longest) {
+  node_view n(p.d->reader());
+  const tree& t = *p.t;
+  u32 wanted = node_class(t, longest);
+  u32 blocks = p.d->addr.blocks();
+  u64 hint = p.d->addr.block() + blocks;
+  u32 total = n.used_bytes() + added + 2 * (longest + 8);
+  bool root = p.parent < 0;
+  touch(whole_page(n.size()));
+  bool may_split = op_.items_.size() > 1 || blocks >= wanted;
+  if (root || blocks < wanted) {
+    // Growth, or the root's content going down: one page that holds all if a page of the class can.
+    u32 target = root ? std::min(2u, wanted) : blocks * 2;
+    while (target < wanted && node_capacity(target * block_bytes) < total) target *= 2;
+    out.needs.push_back({target, hint});
+    touch(whole_page(target * block_bytes));
+    if (!root) free_later(out, p.d->addr);
+    may_split = node_capacity(target * block_bytes) < total + total / 8;
+    blocks = target;
+    if (!may_split) return 0;
+  }
+  u32 cap = node_capacity(std::max(blocks, wanted) * block_bytes);
+  u32 pages = std::min(inserts, 2 + 4 * added / cap);
+  for (u32 i = 0; i < pages; ++i) {
+    out.needs.push_back({std::max(blocks, wanted), hint});
+    touch(whole_page(std::max(blocks, wanted) * block_bytes));
+  }
+  if (root) {
+    // Separators of those splits go into the emptied root; if that cannot hold them, it goes down once more.
+    u32 bytes = pages * (longest + separator_overhead);
+    if (bytes > node_capacity(root_blocks * block_bytes) - 64) {
+      u32 inner_pages = 1 + std::min(pages, 2 + 4 * bytes / cap);
+      for (u32 i = 0; i < inner_pages; ++i) {
+        out.needs.push_back({wanted, hint});
+        touch(whole_page(wanted * block_bytes));
+      }
+    }
+    return 0;
+  }
+  return pages;
+}
+
+void write_planner::plan_merges(write_plan& out, pinned_page& leaf, u32 erased_bytes) {
+  pinned_page* p = &leaf;
+  u32 without = erased_bytes;
+  while (p->parent >= 0) {
+    node_view n(p->d->reader());
+    pinned_page& parent = op_.pins_[static_cast<u32>(p->parent)];
+    if (!is_sparse(n, without)) return;
+    node_view up(parent.d->reader());
+    u32 i = up.find_child(n.low_fence());
+    bool any = false;
+    for (u32 j : {i + 1, i - 1}) {
+      if (j >= up.count()) continue;
+      cache::descriptor* other = ctx_.pages.find_resident(up.child(j));
+      if (other == nullptr) continue;
+      node_view o(other->reader());
+      if (j > i ? !may_merge(n, o) : !may_merge(o, n)) continue;
+      free_later(out, j > i ? other->addr : p->d->addr);
+      touch(std::max(n.size(), o.size()) * 2);
+      touch(up.size());
+      any = true;
+      break;
+    }
+    if (!any) return;
+    if (parent.parent < 0 && up.count() <= 2) {
+      for (u32 c = 0; c < up.count(); ++c) free_later(out, up.child(c).addr);
+      touch(up.size());
+    }
+    without = 2 * separator_overhead;
+    p = &parent;
+  }
+}
+
+}  // namespace pleach::btree
