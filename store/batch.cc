@@ -1,0 +1,90 @@
+#include <algorithm>
+
+#include "store/state.hh"
+
+namespace pleach {
+
+using internal::body;
+using internal::operation_access;
+using internal::tree_state;
+
+struct batch::state {
+  struct entry {
+    std::shared_ptr<tree_state> tree;
+    u64 key_at, value_at;
+    u32 key_bytes;
+    u64 value_bytes;
+    btree::change kind;
+  };
+  std::shared_ptr<internal::store_state> store;
+  std::vector<entry> entries;
+  std::string text;                        ///< keys and values, one after the other
+  std::vector<btree::write_item> items;    ///< made by commit
+};
+
+namespace {
+class batch_body final : public body {
+ public:
+  btree::write_op op;
+  sm::op& engine_op() override { return op; }
+  void finish(answer& a) override { a.page = op.bad_page().raw; }
+};
+}  // namespace
+
+batch::batch(store& s) : state_(std::make_unique<state>()) {
+  state_->store = operation_access::state_of(s);
+}
+batch::~batch() = default;
+
+void batch::upsert(const tree& t, std::string_view key, std::string_view value) {
+  state& s = *state_;
+  s.entries.push_back({operation_access::state_of(t), s.text.size(), s.text.size() + key.size(),
+                       static_cast<u32>(key.size()), value.size(), btree::change::UPSERT});
+  s.text.append(key);
+  s.text.append(value);
+}
+
+void batch::del(const tree& t, std::string_view key) {
+  state& s = *state_;
+  s.entries.push_back({operation_access::state_of(t), s.text.size(), s.text.size() + key.size(),
+                       static_cast<u32>(key.size()), 0, btree::change::DELETE});
+  s.text.append(key);
+}
+
+void batch::clear() {
+  state_->entries.clear();
+  state_->text.clear();
+  state_->items.clear();
+}
+
+std::size_t batch::size() const { return state_->entries.size(); }
+
+operation batch::commit(durability d) {
+  state& s = *state_;
+  internal::store_state* store = s.store.get();
+  s.items.clear();
+  const std::byte* base = reinterpret_cast<const std::byte*>(s.text.data());
+  for (const state::entry& e : s.entries) {
+    if (errc code = internal::check_tree(e.tree, true); !is_ok(code))
+      return operation_access::refuse(store, code);
+    if (e.tree->store != s.store) return operation_access::refuse(store, errc::bad_argument);
+    btree::write_item i;
+    i.t = &e.tree->open->t;
+    i.kind = e.kind;
+    i.key = {base + e.key_at, e.key_bytes};
+    i.value = {base + e.value_at, e.value_bytes};
+    i.sequence = static_cast<u32>(s.items.size());
+    s.items.push_back(i);
+  }
+  std::sort(s.items.begin(), s.items.end(), [](const btree::write_item& a, const btree::write_item& b) {
+    if (a.t->id != b.t->id) return a.t->id < b.t->id;
+    int c = btree::compare_keys(a.key, b.key);
+    return c != 0 ? c < 0 : a.sequence < b.sequence;
+  });
+  if (store->c == nullptr || store->c->closed) return operation_access::refuse(store, errc::tree_closed);
+  return operation_access::with<batch_body>(store, [&](batch_body& b) {
+    b.op.prepare(*store->c->ctx, s.items, d == durability::durable);
+  });
+}
+
+}  // namespace pleach

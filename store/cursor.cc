@@ -1,0 +1,138 @@
+// A cursor keeps a copy of the leaf it stands in: steps inside an unchanged leaf need no operation.
+#include "store/state.hh"
+
+namespace pleach {
+
+using internal::body;
+using internal::operation_access;
+using internal::tree_state;
+
+struct cursor::state {
+  enum class place { NOWHERE, AT, BEFORE_FIRST, BEHIND_LAST };
+  std::shared_ptr<tree_state> tree;
+  std::unique_ptr<std::byte[]> room;
+  btree::leaf_copy copy;
+  place at = place::NOWHERE;
+  std::string key, value;           ///< `value`: of a large value; inline values are seen in the copy
+  std::string_view value_view;
+
+  /// Takes key and value of the present index. RETURNS: false if the value is an extent.
+  bool take() {
+    btree::node_view leaf(page_reader(copy.bytes, copy.size));
+    btree::record r = leaf.at(copy.index);
+    if (r.value_flags & btree::VALUE_INDIRECT) return false;
+    key.resize(leaf.key_length(copy.index));
+    leaf.copy_key(copy.index, reinterpret_cast<std::byte*>(key.data()));
+    value_view = as_text(r.value);
+    at = place::AT;
+    return true;
+  }
+  bool usable() const {
+    return at == place::AT && is_ok(internal::check_tree(tree, false)) && copy.current();
+  }
+};
+
+namespace {
+
+/// Moves the cursor: reads the target leaf, then takes the record from the copy.
+template <class State>
+class move_body final : public body {
+ public:
+  State* cursor = nullptr;
+  bool forward = true;
+  std::shared_ptr<tree_state> tree;
+  btree::read_op op;
+  sm::op& engine_op() override { return op; }
+  void finish(answer& a) override {
+    a.page = op.bad_page().raw;
+    State& s = *cursor;
+    if (a.code == 0) {
+      if (!s.take()) {
+        btree::node_view leaf(page_reader(s.copy.bytes, s.copy.size));
+        s.key.resize(leaf.key_length(s.copy.index));
+        leaf.copy_key(s.copy.index, reinterpret_cast<std::byte*>(s.key.data()));
+        s.value_view = s.value;
+        s.at = State::place::AT;
+      }
+    } else if (a.code == static_cast<u32>(errc::not_found)) {
+      s.at = forward ? State::place::BEHIND_LAST : State::place::BEFORE_FIRST;
+    }
+  }
+};
+
+template <class State>
+operation move(State& s, btree::seek mode, std::string_view key, bool forward) {
+  internal::store_state* store = s.tree ? s.tree->store.get() : nullptr;
+  if (errc e = internal::check_tree(s.tree, false); !is_ok(e)) return operation_access::refuse(store, e);
+  if (!s.room) {
+    u32 bytes = s.tree->store->c->ctx->scratch_bytes;
+    s.room = std::make_unique_for_overwrite<std::byte[]>(bytes);
+    s.copy.bytes = s.room.get();
+  }
+  return operation_access::with<move_body<State>>(store, [&](move_body<State>& b) {
+    b.cursor = &s;
+    b.forward = forward;
+    b.tree = s.tree;
+    b.op.prepare(s.tree->open->t, mode, as_bytes(key), {nullptr, &s.value, &s.copy});
+  });
+}
+
+}  // namespace
+
+cursor::cursor(const tree& t) : state_(std::make_unique<state>()) {
+  state_->tree = operation_access::state_of(t);
+}
+cursor::~cursor() = default;
+
+operation cursor::seek(std::string_view key) { return move(*state_, btree::seek::AT_LEAST, key, true); }
+operation cursor::seek_at_most(std::string_view key) {
+  return move(*state_, btree::seek::AT_MOST, key, false);
+}
+operation cursor::first() { return move(*state_, btree::seek::AT_LEAST, {}, true); }
+operation cursor::last() { return move(*state_, btree::seek::LAST, {}, false); }
+
+operation cursor::next() {
+  state& s = *state_;
+  switch (s.at) {
+    case state::place::AT: return move(s, btree::seek::AFTER, s.key, true);
+    case state::place::BEHIND_LAST:
+      return operation_access::refuse(s.tree ? s.tree->store.get() : nullptr, errc::not_found);
+    default: return first();
+  }
+}
+
+operation cursor::prev() {
+  state& s = *state_;
+  switch (s.at) {
+    case state::place::AT: return move(s, btree::seek::BEFORE, s.key, false);
+    case state::place::BEFORE_FIRST:
+      return operation_access::refuse(s.tree ? s.tree->store.get() : nullptr, errc::not_found);
+    default: return last();
+  }
+}
+
+bool cursor::try_next() {
+  state& s = *state_;
+  if (!s.usable()) return false;
+  btree::node_view leaf(page_reader(s.copy.bytes, s.copy.size));
+  if (s.copy.index + 1 >= leaf.count()) return false;
+  ++s.copy.index;
+  if (s.take()) return true;
+  --s.copy.index;
+  return false;
+}
+
+bool cursor::try_prev() {
+  state& s = *state_;
+  if (!s.usable() || s.copy.index == 0) return false;
+  --s.copy.index;
+  if (s.take()) return true;
+  ++s.copy.index;
+  return false;
+}
+
+bool cursor::valid() const { return state_->at == state::place::AT; }
+std::string_view cursor::key() const { return valid() ? std::string_view(state_->key) : std::string_view{}; }
+std::string_view cursor::value() const { return valid() ? state_->value_view : std::string_view{}; }
+
+}  // namespace pleach

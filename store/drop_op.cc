@@ -1,0 +1,53 @@
+#include "store/drop_op.hh"
+
+namespace pleach::store_layer {
+
+drop_op::drop_op(std::shared_ptr<core> c, std::string_view name)
+    : core_(std::move(c)), name_(name), tree_(*core_->ctx) {}
+
+sm::step drop_op::tick(phase p) noexcept {
+  switch (p) {
+    case INIT:
+      return go(FIND);
+    case FIND:
+      read_.prepare(*core_->catalogue, btree::seek::EXACT, as_bytes(name_), {nullptr, &value_, nullptr});
+      return sub(read_, MARK);
+    case MARK: {
+      if (!is_ok(read_.out.code)) {
+        bad_ = read_.bad_page();
+        return fail(read_.out.code == errc::not_found ? errc::unknown_tree : read_.out.code);
+      }
+      if (!btree::parse_tree_record(as_bytes(value_), record_)) return fail(errc::corrupt);
+      if (record_.state != btree::TREE_LIVE) return fail(errc::unknown_tree);
+      tree_.id = record_.id;
+      tree_.root = {page_addr(record_.root_addr), record_.root_gen};
+      tree_.node_blocks = record_.node_blocks;
+      record_.state = btree::TREE_DROPPING;
+      cbytes marked{reinterpret_cast<const std::byte*>(&record_), sizeof record_};
+      write_.prepare(*core_->catalogue, btree::change::UPDATE, as_bytes(name_), marked, nullptr, true);
+      return sub(write_, RECLAIM);
+    }
+    case RECLAIM:
+      out.lsn = write_.out.lsn;
+      if (!is_ok(write_.out.code)) {
+        bad_ = write_.bad_page();
+        return fail(write_.out.code);
+      }
+      core_->forget(name_);
+      reclaim_.prepare(tree_, *core_->catalogue, as_bytes(name_), record_);
+      return sub(reclaim_, CLEANUP);
+    case CLEANUP:
+      if (is_ok(out.code) && !is_ok(reclaim_.out.code)) {
+        out.code = reclaim_.out.code;
+        bad_ = reclaim_.bad_page();
+      }
+      out.lsn = std::max(out.lsn, reclaim_.out.lsn);
+      return go(DONE);
+    case DONE:
+    case phase_count_:
+      break;
+  }
+  return go(DONE);
+}
+
+}  // namespace pleach::store_layer

@@ -1,0 +1,184 @@
+// The life of a public operation: room, start, completion, the callback and coroutine faces.
+#include <pthread.h>
+
+#include <atomic>
+
+#include "store/state.hh"
+
+namespace pleach {
+
+namespace internal {
+
+namespace {
+std::atomic<u64> forks{1};
+const int register_fork_handler = pthread_atfork(nullptr, nullptr, [] { ++forks; });
+
+#define PLEACH_REFUSED_PHASES(X) \
+  X(INIT, NOWAIT, DONE)          \
+  X(DONE, NOWAIT)
+
+/// Ends at once with a code: the outcome still comes through the loop, like every other.
+class refused_op final : public sm::machine<refused_op> {
+ public:
+  PLEACH_PHASES("refused", PLEACH_REFUSED_PHASES)
+  errc code = errc::ok;
+  sm::step tick(phase) noexcept {
+    out.code = code;
+    return go(DONE);
+  }
+};
+
+class refused_body final : public body {
+ public:
+  refused_op op;
+  sm::op& engine_op() override { return op; }
+};
+}  // namespace
+
+u64 fork_generation() { return forks.load(std::memory_order_relaxed); }
+
+errc store_state::check_caller() {
+  (void)register_fork_handler;
+  if (c == nullptr || c->closed) return errc::tree_closed;
+  if (fork_generation != internal::fork_generation()) return errc::forked;
+  u64 self = static_cast<u64>(pthread_self());
+  if (thread == 0) thread = self;
+  return thread == self ? errc::ok : errc::wrong_thread;
+}
+
+operation operation_access::refuse(store_state* s, errc code) {
+  return with<refused_body>(s, [code](refused_body& b) { b.op.code = code; });
+}
+
+errc check_tree(const std::shared_ptr<tree_state>& t, bool writes) {
+  if (t == nullptr || t->open == nullptr || t->store->c == nullptr || t->store->c->closed ||
+      t->open->t.dropped)
+    return errc::tree_closed;
+  return writes && t->store->c->options.read_only ? errc::read_only : errc::ok;
+}
+
+/// The op is DONE (or was never started): the body's own ending.
+void operation_access::complete(operation& o) {
+  body_of(o).finish(o.answer_);
+  o.at_ = operation::state::done;
+}
+
+void operation_access::call_back(operation& o) {
+  if (o.fn_ == nullptr) return;
+  store_state* s = o.store_;
+  try {
+    o.fn_(o, o.datum_);  // may destroy the operation
+  } catch (...) {
+    if (s && s->c) ++s->c->callbacks_failed;
+  }
+}
+
+errc operation_access::begin(operation& o) {
+  PLEACH_ASSERT(o.at_ == operation::state::idle);
+  errc e = o.store_ ? o.store_->check_caller() : errc::tree_closed;
+  if (!is_ok(e)) {
+    o.answer_.code = static_cast<u32>(e);
+    return e;
+  }
+  o.at_ = operation::state::started;
+  ++o.store_->in_flight;
+  return errc::ok;
+}
+
+void operation_access::end(operation& o) {
+  sm::op& done = body_of(o).engine_op();
+  --o.store_->in_flight;
+  o.answer_.code = static_cast<u32>(done.out.code);
+  o.answer_.lsn = done.out.lsn;
+  complete(o);
+}
+
+}  // namespace internal
+
+using internal::operation_access;
+
+operation::operation(internal::store_state* s, void (*make)(operation&, void*), void* context)
+    : store_(s) {
+  make(*this, context);
+}
+
+operation::~operation() {
+  // I2 of sm/op.hh: an engine op that is neither idle nor DONE aborts in its destructor.
+  operation_access::body_of(*this).~body();
+}
+
+void operation::start(callback fn, void* datum) {
+  fn_ = fn;
+  datum_ = datum;
+  if (!is_ok(operation_access::begin(*this))) {
+    operation_access::complete(*this);
+    operation_access::call_back(*this);
+    return;
+  }
+  sm::op& o = operation_access::body_of(*this).engine_op();
+  o.on_done(
+      [](sm::op& done, void* self) {
+        auto& op = *static_cast<operation*>(self);
+        (void)done;
+        operation_access::end(op);
+        operation_access::call_back(op);
+      },
+      this);
+  store_->c->loop.start(o);
+}
+
+bool operation::done() const { return at_ == state::done; }
+
+void operation::cancel() {
+  if (at_ == state::started) operation_access::body_of(*this).engine_op().cancel();
+}
+
+operation& operation::deadline_ns(std::uint64_t at) {
+  if (at_ == state::idle) operation_access::body_of(*this).engine_op().deadline(at);
+  return *this;
+}
+
+const char* operation::waiting_for() const {
+  auto& self = const_cast<operation&>(*this);
+  return at_ == state::started ? operation_access::body_of(self).engine_op().waiting_for() : nullptr;
+}
+
+void operation::await_suspend(std::coroutine_handle<> h) {
+  start([](operation&, void* frame) { std::coroutine_handle<>::from_address(frame).resume(); },
+        h.address());
+}
+
+// --- answers --------------------------------------------------------------------------------------------
+
+const char* answer::name() const { return name_of(static_cast<errc>(code)); }
+const char* answer::sentence() const { return sentence_of(static_cast<errc>(code)); }
+std::string answer::text() const {
+  std::string t = sentence();
+  if (page != 0) {
+    page_addr a(page);
+    t += " (page " + std::to_string(a.block()) + "+" + std::to_string(a.blocks()) + ")";
+  }
+  return t;
+}
+
+#define PLEACH_SAME(name)                                                       \
+  static_assert(static_cast<u16>(category::name) == static_cast<u16>(error_class::name))
+PLEACH_SAME(ok);
+PLEACH_SAME(not_found);
+PLEACH_SAME(exists);
+PLEACH_SAME(invalid);
+PLEACH_SAME(no_space);
+PLEACH_SAME(no_credit);
+PLEACH_SAME(busy);
+PLEACH_SAME(conflict);
+PLEACH_SAME(cancelled);
+PLEACH_SAME(corrupt);
+PLEACH_SAME(io);
+PLEACH_SAME(unsupported);
+PLEACH_SAME(read_only);
+PLEACH_SAME(too_large);
+PLEACH_SAME(no_memory);
+PLEACH_SAME(failed);
+#undef PLEACH_SAME
+
+}  // namespace pleach

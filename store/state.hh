@@ -1,0 +1,77 @@
+// What stands behind the public classes. Private to store/.
+#pragma once
+
+#include <new>
+
+#include "btree/read_op.hh"
+#include "btree/write_op.hh"
+#include "pleach/pleach.hh"
+#include "store/core.hh"
+
+namespace pleach::internal {
+
+using store_layer::core;
+using store_layer::open_tree;
+
+struct store_state {
+  std::shared_ptr<core> c;
+  u64 in_flight = 0;          ///< operations started and not done
+  u64 thread = 0;             ///< the thread of the first call; 0: none yet
+  u64 fork_generation = 0;
+  std::string path;
+  std::unique_ptr<sm::environment> own_environment;
+
+  /// RETURNS: ok, or why this call is not allowed here: another thread, a forked child, a closed store.
+  errc check_caller();
+};
+u64 fork_generation();
+
+struct tree_state {
+  std::shared_ptr<open_tree> open;
+  std::shared_ptr<store_state> store;
+};
+
+/// What an operation's room holds: the engine's op, and what has to be done around it.
+class body {
+ public:
+  virtual ~body() = default;
+  virtual sm::op& engine_op() = 0;
+  /// Runs when the op is DONE, before the caller's callback. `a` has code and lsn already.
+  virtual void finish(answer& a) { (void)a; }
+};
+
+/// The door between the public classes and what is behind them.
+struct operation_access {
+  static store make_store(std::shared_ptr<store_state> s);
+  static std::shared_ptr<store_state>& state_of(store& s) { return s.state_; }
+  static const std::shared_ptr<tree_state>& state_of(const tree& t) { return t.state_; }
+  static void set(tree& t, std::shared_ptr<tree_state> s) { t.state_ = std::move(s); }
+  static body& body_of(operation& o) { return *std::launder(reinterpret_cast<body*>(o.room_)); }
+  static store_state* store_of(operation& o) { return o.store_; }
+  static void complete(operation& o);
+  static void call_back(operation& o);
+  /// `begin` and `end` bracket an operation whose engine op the face drives itself (run, fibers).
+  static errc begin(operation& o);
+  static void end(operation& o);
+
+  /// Makes an operation around a `Body`, which `init` prepares.
+  template <class Body, class Init>
+  static operation with(store_state* s, Init init) {
+    static_assert(sizeof(Body) <= operation::room_bytes && alignof(Body) <= 16);
+    return operation(
+        s,
+        [](operation& o, void* context) {
+          auto* b = new (o.room_) Body;
+          (*static_cast<Init*>(context))(*b);
+        },
+        &init);
+  }
+  /// An operation that ends with `code` without having done anything.
+  static operation refuse(store_state* s, errc code);
+};
+
+/// RETURNS: why an operation on `t` cannot even start, or ok.
+errc check_tree(const std::shared_ptr<tree_state>& t, bool writes);
+error public_error(const store_layer::trouble& t);
+
+}  // namespace pleach::internal

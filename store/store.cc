@@ -1,0 +1,449 @@
+// The public store: format, open, close, the event loop, trees, commits.
+#include <fmt/format.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "be/io/inspect.hh"
+#include "btree/load_op.hh"
+#include "store/drop_op.hh"
+#include "store/state.hh"
+#include "store/wait_op.hh"
+
+namespace pleach {
+
+using internal::body;
+using internal::operation_access;
+using internal::store_state;
+using internal::tree_state;
+using store_layer::core;
+
+namespace internal {
+error public_error(const store_layer::trouble& t) { return {static_cast<u32>(t.code), t.message}; }
+
+store operation_access::make_store(std::shared_ptr<store_state> s) {
+  store made;
+  s->fork_generation = fork_generation();
+  made.state_ = std::move(s);
+  return made;
+}
+}  // namespace internal
+
+namespace {
+
+std::unexpected<error> refuse(errc code, std::string message) {
+  return std::unexpected<error>(error{static_cast<u32>(code), std::move(message)});
+}
+
+io::backend backend_of(device_kind k) {
+  switch (k) {
+    case device_kind::uring: return io::backend::URING;
+    case device_kind::threads: return io::backend::THREADS;
+    case device_kind::automatic: break;
+  }
+  return io::backend::AUTO;
+}
+
+std::string advice(errc e) {
+  switch (e) {
+    case errc::no_file: return "make it with mkfs";
+    case errc::file_exists: return "choose another name, or force";
+    case errc::already_open: return "close the other program, or open read-only beside other readers";
+    case errc::mounted: return "unmount it, or force if its content is not needed";
+    case errc::read_only: return "open it read-only, or make it writable";
+    case errc::device_full: return "free space on the file system below";
+    case errc::not_a_store: return "name a file or device made by mkfs";
+    default: return "see the system's log";
+  }
+}
+
+std::unexpected<error> refuse_path(const std::string& what, const std::string& path, errc e) {
+  return refuse(e, fmt::format("{} {}: {}; {}", what, path, sentence_of(e), advice(e)));
+}
+
+std::function<void(u64, u64)>* format_progress = nullptr;  // format is blocking; one at a time
+
+}  // namespace
+
+// --- format, open, close --------------------------------------------------------------------------------
+
+std::expected<void, error> store::format(const std::string& path, const format_options& o) {
+  sm::environment& env = sm::system_environment();
+  bool block_device = io::is_block_device(path);
+  if (block_device && !o.force) {
+    if (io::is_mounted(path)) return refuse_path("formatting", path, errc::mounted);
+    result<bool> data = io::holds_data(path);
+    if (!data) return refuse_path("formatting", path, data.error());
+    if (*data)
+      return refuse(errc::mounted, fmt::format("formatting {}: the device holds data or a signature; "
+                                               "force if that is not needed", path));
+  }
+  bool existed = ::access(path.c_str(), F_OK) == 0;
+  if (existed && !block_device && !o.force) return refuse_path("formatting", path, errc::file_exists);
+  u64 size = o.size_bytes ? o.size_bytes / block_bytes * block_bytes : default_store_bytes;
+  // Refuse an impossible size before anything is made.
+  if (!block_device) {
+    result<geometry> g = plan_geometry(size, o.log_bytes, o.max_node_bytes / block_bytes);
+    if (!g)
+      return refuse(g.error(), fmt::format("formatting {}: {} for a store: size {} bytes, log {} bytes; "
+                                           "a store has at least {} bytes and a log of at most half of it",
+                                           path, sentence_of(g.error()), size, o.log_bytes,
+                                           min_volume_blocks * block_bytes));
+  }
+  // A file is made beside and renamed when it is whole: a failed mkfs leaves what was there.
+  std::string made = block_device ? path : path + ".mkfs-" + std::to_string(::getpid());
+  io::open_options oo;
+  oo.create = !block_device;
+  oo.create_bytes = block_device ? 0 : size;
+  if (!block_device) ::unlink(made.c_str());
+  auto dev = io::open_device(made, oo, env);
+  if (!dev) {
+    if (!block_device) ::unlink(made.c_str());
+    return refuse_path("formatting", path, dev.error());
+  }
+  auto give_up = [&](errc code, std::string message) {
+    dev->reset();
+    if (!block_device) ::unlink(made.c_str());
+    return refuse(code, std::move(message));
+  };
+  if (block_device && size != default_store_bytes && o.size_bytes > (*dev)->size())
+    return give_up(errc::too_small, fmt::format("formatting {}: the device is too small: it has {} bytes, {} were asked for",
+                                                path, (*dev)->size(), o.size_bytes));
+  store_layer::format_spec spec;
+  spec.log_bytes = o.log_bytes;
+  spec.max_node_blocks = o.max_node_bytes / block_bytes;
+  if (getrandom(spec.uuid, sizeof spec.uuid, 0) != sizeof spec.uuid)
+    return give_up(errc::io, fmt::format("formatting {}: no random bytes for its identity", path));
+  std::function<void(u64, u64)> progress = o.progress;
+  format_progress = &progress;
+  if (o.progress) spec.progress = [](u64 done, u64 total) { (*format_progress)(done, total); };
+  auto done = core::format(env, **dev, spec);
+  format_progress = nullptr;
+  if (!done)
+    return give_up(done.error().code, fmt::format("formatting {}: {}", path, done.error().message));
+  dev->reset();
+  if (!block_device && ::rename(made.c_str(), path.c_str()) != 0) {
+    errc e = from_errno(-errno);
+    ::unlink(made.c_str());
+    return refuse_path("formatting", path, e);
+  }
+  return {};
+}
+
+std::expected<store, error> store::open(const std::string& path, const open_options& o) {
+  sm::environment& env = sm::system_environment();
+  io::open_options oo;
+  oo.kind = backend_of(o.device);
+  oo.read_only = o.read_only;
+  auto dev = io::open_device(path, oo, env);
+  if (!dev) return refuse_path("opening", path, dev.error());
+  auto s = std::make_shared<store_state>();
+  s->path = path;
+  store_layer::core_options co;
+  co.cache_bytes = o.cache_bytes;
+  co.read_only = o.read_only;
+  auto c = core::open(env, std::move(*dev), co, path);
+  if (!c) return std::unexpected(internal::public_error(c.error()));
+  s->c = std::move(*c);
+  return operation_access::make_store(std::move(s));
+}
+
+std::expected<store, error> store::open_memory(std::uint64_t size_bytes, const open_options& o) {
+  sm::environment& env = sm::system_environment();
+  auto dev = io::make_memory_device(size_bytes / block_bytes * block_bytes);
+  store_layer::format_spec spec;
+  spec.log_bytes = std::min<u64>(64ull << 20, std::max<u64>(size_bytes / 8, 1 << 20));
+  if (getrandom(spec.uuid, sizeof spec.uuid, 0) != sizeof spec.uuid)
+    return refuse(errc::io, "opening a store in memory: no random bytes");
+  if (auto f = core::format(env, *dev, spec); !f)
+    return std::unexpected(internal::public_error(f.error()));
+  auto s = std::make_shared<store_state>();
+  s->path = "(memory)";
+  store_layer::core_options co;
+  co.cache_bytes = o.cache_bytes;
+  auto c = core::open(env, std::move(dev), co, s->path);
+  if (!c) return std::unexpected(internal::public_error(c.error()));
+  s->c = std::move(*c);
+  return operation_access::make_store(std::move(s));
+}
+
+store::store() = default;
+store::store(store&&) noexcept = default;
+store& store::operator=(store&& other) noexcept {
+  if (this != &other) {
+    if (state_) (void)close();
+    state_ = std::move(other.state_);
+  }
+  return *this;
+}
+store::~store() {
+  if (state_) (void)close();
+}
+
+std::expected<void, error> store::close() {
+  store_state& s = *state_;
+  if (s.c == nullptr || s.c->closed) return {};
+  if (errc e = s.check_caller(); !is_ok(e))
+    return refuse(e, fmt::format("closing {}: {}", s.path, sentence_of(e)));
+  if (s.c->loop.in_callback())
+    return refuse(errc::invalid, fmt::format("closing {}: not allowed inside a callback", s.path));
+  (void)s.c->loop.run_while([](void* p) { return static_cast<store_state*>(p)->in_flight != 0; }, &s);
+  auto done = s.c->close();
+  if (!done) return std::unexpected(internal::public_error(done.error()));
+  return {};
+}
+
+// --- the event loop -------------------------------------------------------------------------------------
+
+int store::event_fd() const { return state_->c->loop.event_fd(); }
+
+std::expected<unsigned, answer> store::poll() {
+  store_state& s = *state_;
+  auto bad = [](errc e) { return std::unexpected<answer>(answer{static_cast<u32>(e), 0, 0}); };
+  if (errc e = s.check_caller(); !is_ok(e)) return bad(e);
+  result<u32> n = s.c->loop.poll();
+  if (!n) return bad(n.error());
+  return *n;
+}
+
+std::int64_t store::next_timeout_ns() {
+  return state_->c && !state_->c->closed ? state_->c->loop.next_timeout_ns() : -1;
+}
+
+answer store::run(operation& op) {
+  store_state& s = *state_;
+  if (s.c && !s.c->closed && s.c->loop.in_callback())
+    return answer{static_cast<u32>(errc::invalid), 0, 0};
+  if (operation_access::store_of(op) && operation_access::store_of(op) != &s)
+    return answer{static_cast<u32>(errc::bad_argument), 0, 0};
+  if (!is_ok(operation_access::begin(op))) return op.result();
+  // No callback face: the engine's op is driven directly, and finished here.
+  sm::op& o = operation_access::body_of(op).engine_op();
+  s.c->loop.start(o);
+  status ran = s.c->loop.run_until(o);
+  PLEACH_ASSERT(ran.has_value());  // the caller was checked above
+  operation_access::end(op);
+  return op.result();
+}
+
+void store::post(std::function<void()> fn) {
+  struct letter : sm::mail {
+    std::function<void()> call;
+  };
+  auto* m = new letter;
+  m->call = std::move(fn);
+  m->fn = [](sm::mail& arrived) {
+    auto* l = static_cast<letter*>(&arrived);
+    l->call();
+    delete l;
+  };
+  state_->c->loop.post(*m);
+}
+
+// --- trees ----------------------------------------------------------------------------------------------
+
+namespace {
+
+class create_body final : public body {
+ public:
+  std::shared_ptr<store_state> store;
+  std::string name;
+  btree::tree_record record{};
+  tree* out = nullptr;
+  btree::write_op op;
+  sm::op& engine_op() override { return op; }
+  void finish(answer& a) override {
+    a.page = op.bad_page().raw;
+    if (a.code != 0) return;
+    auto t = std::make_shared<tree_state>();
+    t->open = store->c->tree_for(store->c, name, op.created());
+    t->store = store;
+    operation_access::set(*out, std::move(t));
+  }
+};
+
+class open_body final : public body {
+ public:
+  std::shared_ptr<store_state> store;
+  std::string name, value;
+  tree* out = nullptr;
+  btree::read_op op;
+  sm::op& engine_op() override { return op; }
+  void finish(answer& a) override {
+    a.page = op.bad_page().raw;
+    btree::tree_record rec;
+    if (a.code == static_cast<u32>(errc::not_found)) a.code = static_cast<u32>(errc::unknown_tree);
+    if (a.code != 0) return;
+    if (!btree::parse_tree_record(as_bytes(value), rec)) {
+      a.code = static_cast<u32>(errc::corrupt);
+    } else if (rec.state != btree::TREE_LIVE) {
+      a.code = static_cast<u32>(errc::unknown_tree);
+    } else {
+      auto t = std::make_shared<tree_state>();
+      t->open = store->c->tree_for(store->c, name, rec);
+      t->store = store;
+      operation_access::set(*out, std::move(t));
+    }
+  }
+};
+
+class drop_body final : public body {
+ public:
+  std::unique_ptr<store_layer::drop_op> op;
+  sm::op& engine_op() override { return *op; }
+  void finish(answer& a) override { a.page = op->bad_page().raw; }
+};
+
+class wait_body final : public body {
+ public:
+  store_layer::wait_op op;
+  sm::op& engine_op() override { return op; }
+};
+
+bool live(const store_state* s) { return s && s->c && !s->c->closed; }
+
+}  // namespace
+
+operation store::create_tree(std::string_view name, const tree_options& o, tree& out) {
+  store_state* s = state_.get();
+  if (!live(s)) return operation_access::refuse(s, errc::tree_closed);
+  if (s->c->options.read_only) return operation_access::refuse(s, errc::read_only);
+  u32 blocks = o.node_bytes / block_bytes;
+  bool sound = !name.empty() && name.size() <= btree::max_tree_name_bytes && blocks != 0 &&
+               (blocks & (blocks - 1)) == 0 && o.node_bytes % block_bytes == 0 &&
+               blocks <= s->c->ctx->max_node_blocks;
+  if (!sound) return operation_access::refuse(s, errc::bad_argument);
+  return operation_access::with<create_body>(s, [&](create_body& b) {
+    b.store = state_;
+    b.name = name;
+    b.out = &out;
+    b.record.state = btree::TREE_LIVE;
+    b.record.node_blocks = static_cast<u16>(blocks);
+    b.record.order = 1;
+    b.op.prepare(*s->c->catalogue, btree::change::CREATE_TREE, as_bytes(b.name),
+                 {reinterpret_cast<const std::byte*>(&b.record), sizeof b.record}, nullptr, true);
+  });
+}
+
+operation store::open_tree(std::string_view name, tree& out) {
+  store_state* s = state_.get();
+  if (!live(s)) return operation_access::refuse(s, errc::tree_closed);
+  if (name.empty() || name.size() > btree::max_tree_name_bytes)
+    return operation_access::refuse(s, errc::unknown_tree);
+  return operation_access::with<open_body>(s, [&](open_body& b) {
+    b.store = state_;
+    b.name = name;
+    b.out = &out;
+    b.op.prepare(*s->c->catalogue, btree::seek::EXACT, as_bytes(b.name), {nullptr, &b.value, nullptr});
+  });
+}
+
+operation store::drop_tree(std::string_view name) {
+  store_state* s = state_.get();
+  if (!live(s)) return operation_access::refuse(s, errc::tree_closed);
+  if (s->c->options.read_only) return operation_access::refuse(s, errc::read_only);
+  if (name.empty() || name.size() > btree::max_tree_name_bytes)
+    return operation_access::refuse(s, errc::unknown_tree);
+  return operation_access::with<drop_body>(
+      s, [&](drop_body& b) { b.op = std::make_unique<store_layer::drop_op>(s->c, name); });
+}
+
+std::expected<std::vector<tree_info>, error> store::trees() {
+  store_state& s = *state_;
+  if (errc e = s.check_caller(); !is_ok(e)) return refuse(e, fmt::format("listing trees: {}", sentence_of(e)));
+  core& c = *s.c;
+  std::vector<tree_info> found;
+  std::string key, value, from;
+  for (;;) {
+    btree::read_op read;
+    read.prepare(*c.catalogue, btree::seek::AT_LEAST, as_bytes(from), {&key, &value, nullptr});
+    c.loop.start(read);
+    if (status ran = c.loop.run_until(read); !ran)
+      return refuse(ran.error(), fmt::format("{}: listing trees: {}", s.path, sentence_of(ran.error())));
+    if (read.out.code == errc::not_found) return found;
+    if (!is_ok(read.out.code))
+      return refuse(read.out.code, fmt::format("{}: listing trees: {} (page {})", s.path,
+                                               sentence_of(read.out.code), read.bad_page().block()));
+    from = key + '\0';
+    btree::tree_record rec;
+    if (!btree::parse_tree_record(as_bytes(value), rec))
+      return refuse(errc::corrupt, fmt::format("{}: corrupt: the catalogue's record of \"{}\"", s.path, key));
+    tree_info info;
+    info.name = key;
+    info.id = rec.id;
+    info.node_bytes = u32{rec.node_blocks} * block_bytes;
+    info.dropping = rec.state == btree::TREE_DROPPING;
+    btree::load_op load;
+    cache::descriptor* d = load.run(*c.ctx, {page_addr(rec.root_addr), rec.root_gen});
+    if (d == nullptr)
+      return refuse(load.out.code, fmt::format("{}: {}: the root of tree \"{}\" (page {})", s.path,
+                                               sentence_of(load.out.code), key,
+                                               page_addr(rec.root_addr).block()));
+    btree::node_view root(d->reader());
+    info.records = root.node().record_count;
+    info.bytes = root.node().byte_count;
+    info.height = root.level() + 1;
+    if (!info.dropping) found.push_back(std::move(info));
+  }
+}
+
+std::uint64_t tree::record_count() const {
+  if (!is_ok(internal::check_tree(state_, false))) return 0;
+  btree::load_op load;
+  cache::descriptor* d = state_->store->c->pages->find_resident(state_->open->t.root);
+  if (d == nullptr) d = load.run(*state_->store->c->ctx, state_->open->t.root);
+  return d ? u64{btree::node_view(d->reader()).node().record_count} : 0;
+}
+
+std::uint64_t tree::byte_count() const {
+  if (!is_ok(internal::check_tree(state_, false))) return 0;
+  btree::load_op load;
+  cache::descriptor* d = state_->store->c->pages->find_resident(state_->open->t.root);
+  if (d == nullptr) d = load.run(*state_->store->c->ctx, state_->open->t.root);
+  return d ? u64{btree::node_view(d->reader()).node().byte_count} : 0;
+}
+
+// --- commits --------------------------------------------------------------------------------------------
+
+operation store::wait(std::uint64_t lsn, watermark w) {
+  store_state* s = state_.get();
+  if (!live(s)) return operation_access::refuse(s, errc::tree_closed);
+  auto mark = w == watermark::visible   ? txn::watermark::VISIBLE
+              : w == watermark::durable ? txn::watermark::DURABLE
+                                        : txn::watermark::PLACED;
+  return operation_access::with<wait_body>(s, [&](wait_body& b) { b.op.prepare(*s->c->engine, lsn, mark); });
+}
+
+operation store::flush() { return wait(0, watermark::durable); }
+
+// --- the volume -----------------------------------------------------------------------------------------
+
+std::expected<void, error> store::grow(std::uint64_t new_size_bytes) {
+  store_state& s = *state_;
+  if (errc e = s.check_caller(); !is_ok(e)) return refuse(e, fmt::format("growing {}: {}", s.path, sentence_of(e)));
+  if (s.c->options.read_only) return refuse(errc::read_only, fmt::format("growing {}: opened read-only", s.path));
+  auto done = s.c->grow(new_size_bytes / block_bytes * block_bytes);
+  if (!done) return std::unexpected(internal::public_error(done.error()));
+  return {};
+}
+
+std::uint64_t store::size_bytes() const { return u64{state_->c->vol.super.blocks} * block_bytes; }
+
+pleach::limits store::limits() const {
+  const core& c = *state_->c;
+  pleach::limits l;
+  l.key_bytes = btree::max_key_bytes;
+  l.tree_name_bytes = btree::max_tree_name_bytes;
+  l.value_bytes = btree::max_value_bytes;
+  l.transaction_pages = c.pages->grantable_units() / 4 * 3;
+  l.transaction_log_bytes = c.engine->largest_credit();
+  l.transaction_records = 10'000;
+  return l;
+}
+
+const std::string& store::recovery_text() const { return state_->c->recovery; }
+
+const char* version() { return "0.1.0"; }
+
+}  // namespace pleach
