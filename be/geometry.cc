@@ -63,7 +63,7 @@ result<geometry> plan_geometry(u64 volume_bytes, u64 log_bytes, u32 max_node_blo
   g.blocks = usable_blocks(volume_bytes >> block_shift, g.group_blocks);
   g.max_node_blocks = max_node_blocks;
   if (g.blocks < min_volume_blocks) return fail(errc::too_small);
-  if (log_bytes == 0) log_bytes = std::min(default_log_bytes, volume_bytes / 8);
+  if (log_bytes == 0) log_bytes = std::min(default_log_bytes, volume_bytes / 4);
   g.log_blocks = log_bytes >> block_shift;
   if (g.log_blocks < min_log_blocks || g.log_blocks > g.blocks / 2) return fail(errc::too_small);
   bool laid = lay_log(g, log_home_block, log_segments) || lay_log_in_one_gap(g) ||

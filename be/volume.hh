@@ -59,7 +59,7 @@ struct geometry {
   u32 max_node_blocks = 16;
 };
 
-/// Splits a volume. `log_bytes` 0: 64 MiB, or an eighth of a smaller volume. The log stands at
+/// Splits a volume. `log_bytes` 0: 64 MiB, or a quarter of a smaller volume. The log stands at
 /// block 1024 if the volume reaches that far, else in the first gap between fixed blocks that holds
 /// it, else in several gaps. It steps over the bitmap blocks of groups; four segments make its
 /// limit about 500 MiB.

@@ -38,7 +38,10 @@ struct leaf_copy {
   cache::descriptor* source = nullptr;
   page_addr addr;
   u64 version = 0;
-  bool current() const { return source && source->content_version == version && source->addr == addr; }
+  /// A freed or evicted page keeps its versions until its descriptor is used again: only a resident one counts.
+  bool current() const {
+    return source && source->resident() && source->content_version == version && source->addr == addr;
+  }
 };
 
 #define PLEACH_READ_PHASES(X)                                 \

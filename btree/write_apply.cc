@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "be/base/planted.hh"
 #include "btree/write_plan.hh"
 
 namespace pleach::btree {
@@ -79,7 +80,7 @@ cbytes write_applier::stored_value(write_item& item, u8& flags) {
 }
 
 void write_applier::drop_extent(const record& old) {
-  if (!(old.value_flags & VALUE_INDIRECT)) return;
+  if (!(old.value_flags & VALUE_INDIRECT) || PLEACH_PLANTED("old_extent_not_freed")) return;
   value_reference ref;
   std::memcpy(&ref, old.value.data(), sizeof ref);
   engine_.free_run(op_.space_, {page_addr(ref.run), ref.gen});
@@ -421,6 +422,7 @@ void write_applier::remove_root(const write_item& item) {
 
 void write_applier::add_counts(tree& t, i64 records, i64 bytes) {
   if (counted_ != &t) flush_counts();
+  if (records < 0 && PLEACH_PLANTED("count_delta_lost")) return;
   counted_ = &t;
   records_ += records;
   bytes_ += bytes;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "be/base/planted.hh"
 #include "btree/write_apply.hh"
 #include "btree/write_plan.hh"
 
@@ -10,6 +11,7 @@ namespace pleach::btree {
 namespace {
 constexpr u32 restarts_before_alone = 4;
 constexpr u32 restart_limit = 10'000;
+constexpr u32 read_ahead_items = 32;
 }  // namespace
 
 void write_op::prepare(tree& t, change kind, cbytes key, cbytes value, std::string* old_value,
@@ -21,6 +23,7 @@ void write_op::prepare(tree& t, change kind, cbytes key, cbytes value, std::stri
   single_.value = value;
   single_.old_value = old_value;
   prepare(*t.ctx, {&single_, 1}, durable);
+  batch_ = false;
 }
 
 void write_op::prepare(context& c, std::span<write_item> items, bool durable) {
@@ -28,6 +31,7 @@ void write_op::prepare(context& c, std::span<write_item> items, bool durable) {
   ctx_ = &c;
   items_ = items;
   durable_ = durable;
+  batch_ = true;
   alone_ = false;
   restarts_ = 0;
   suspect_ = {};
@@ -182,7 +186,28 @@ sm::step write_op::down() {
   }
 }
 
+/// A batch that waits for one page lets the pages of its next items be read meanwhile: as many as its grant covers.
+void write_op::read_ahead() {
+  cache::page_cache& pages = ctx_->pages;
+  u64 spare = grant_.amount - pinned_units_ - need_.addr.blocks();
+  u64 last = std::min<u64>(items_.size(), next_item_ + 1ull + read_ahead_items);
+  for (u64 i = next_item_ + 1ull; i < last; ++i) {
+    page_ref ref = items_[i].t->root;
+    cache::descriptor* d;
+    while ((d = pages.find_resident(ref)) != nullptr) {
+      node_view n(d->reader());
+      if (n.is_leaf() || n.count() == 0) break;
+      ref = n.child(n.find_child(items_[i].key));
+    }
+    if (d != nullptr) continue;
+    if (ref.addr.blocks() > spare) return;
+    spare -= ref.addr.blocks();
+    pages.unpin(*pages.pin(ref));
+  }
+}
+
 sm::step write_op::load() {
+  if (probe_ < 0 && items_.size() > 1) read_ahead();
   loading_ = ctx_->pages.pin(need_);
   if (loading_->state == cache::page_state::LOADING) return wait_in(loading_->waiters, LOADED);
   return go(LOADED);
@@ -216,7 +241,7 @@ sm::step write_op::loaded() {
 sm::step write_op::plan() {
   // A page that was split or moved while the op waited for another one: the pinned path is no path any more.
   for (pinned_page& p : pins_)
-    if (!p.d->resident() || p.d->structure_version != p.structure_version)
+    if (!p.d->resident() || (p.d->structure_version != p.structure_version && !PLEACH_PLANTED("path_not_checked")))
       return start_again(ctx_->stats.restart_stale);
   write_planner(*this).compute(plan_);
   if (plan_.stale) return start_again(ctx_->stats.restart_stale);
@@ -323,6 +348,7 @@ sm::step write_op::check() {
   bool changed = ctx_->loop.env().chaotic && ctx_->loop.env().chaos("check");
   for (const write_item& i : items_)
     if (i.t->dropped) return fail(errc::tree_closed);
+  if (PLEACH_PLANTED("check_skipped")) return go(ACT);
   for (pinned_page& p : pins_) {
     if (!p.d->resident() || p.d->structure_version != p.structure_version)
       return start_again(ctx_->stats.restart_check);
@@ -355,6 +381,7 @@ sm::step write_op::capture() {
 
 sm::step write_op::commit() {
   txn::engine& e = ctx_->engine;
+  if (PLEACH_PLANTED("commit_not_awaited")) return go(CLEANUP);
   if (!durable_ || e.reached(txn::watermark::DURABLE) >= out.lsn) return go(CLEANUP);
   if (!is_ok(e.health())) return fail(errc::outcome_unknown);
   e.want_durable(out.lsn);

@@ -144,6 +144,7 @@ class write_op final : public sm::machine<write_op> {
 
   sm::step start_again(u64& cause);
   sm::step ask_for_more(u64 units);
+  void read_ahead();
   void give_back();
   u64 first_grant() const;
   u64 grant_limit() const;
@@ -153,6 +154,7 @@ class write_op final : public sm::machine<write_op> {
   std::span<write_item> items_;
   write_item single_;
   bool durable_ = true;
+  bool batch_ = false;               ///< of a batch: deleting what is not there is no error
   bool alone_ = false;               ///< next time through the gate: exclusive
   u32 restarts_ = 0;
   u32 next_item_ = 0;

@@ -17,13 +17,23 @@ u32 prefix_penalty(const node_view& n) {
   return stored > shared ? (stored - shared) * (n.count() + 1) : 0;
 }
 
+/// Log bytes of a page that is rewritten: each byte once, and the headers of more runs than a page is credited anyway.
+u64 whole_page(u32 node_bytes) { return node_bytes + node_bytes / 8; }
+
+/// Bytes captured by `changes` inserts and deletes that add `added` bytes and fit. What is changed twice in a group is captured once:
+/// the slot array as a whole at most; without room in one piece the node is compacted.
+u64 change_bytes(const node_view& n, u32 changes, u32 added) {
+  u64 slots = std::min<u64>(u64{changes} * n.count() * sizeof(slot) / 2, (u64{n.count()} + changes) * sizeof(slot));
+  u64 bytes = added + slots + u64{changes} * 2 * capture_granule_bytes + sizeof(node_header);
+  // Without the room in one piece, or for keys that break the prefix, the node is rewritten once.
+  bool rewritten = !n.fits_now(added) || prefix_penalty(n) != 0;
+  return rewritten ? whole_page(n.size()) : std::min<u64>(whole_page(n.size()), bytes);
+}
+
 u32 value_length(const tree& t, const write_item& i) {
   return i.key.size() + i.value.size() > max_inline_record(t) ? sizeof(value_reference)
                                                               : static_cast<u32>(i.value.size());
 }
-
-/// Log bytes of a page that is rewritten: each byte once, and the headers of more runs than a page is credited anyway.
-u64 whole_page(u32 node_bytes) { return node_bytes + node_bytes / 8; }
 
 }  // namespace
 
@@ -135,6 +145,7 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
   search_result r = n.find(item.key);
   op_.out.lsn = leaf.d->last_lsn;
 
+  if (alone && op_.batch_ && item.kind == change::DELETE && !r.found) return true;
   if (alone) {
     if (r.found && (item.kind == change::PUT)) out.verdict = errc::exists;
     if (r.found && (item.kind == change::CREATE_TREE)) out.verdict = errc::tree_exists;
@@ -207,10 +218,7 @@ void write_planner::plan_leaf(write_plan& out, pinned_page& p) {
       parent.longest_key = std::max(parent.longest_key, longest);
     }
   } else if (batch) {
-    // Without the room in one piece (or for a key that breaks the prefix) the leaf is rewritten once.
-    bool rewritten = !n.fits_now(added) || prefix_penalty(n) != 0 || added > n.free_bytes() / 2;
-    u64 slots = u64{p.inserts + p.deletes} * (n.count() * sizeof(slot) / 2 + 64);
-    touch(rewritten ? whole_page(n.size()) : std::min<u64>(whole_page(n.size()), added + slots));
+    touch(change_bytes(n, p.inserts + p.deletes, added));
   }
   if (p.deletes == 0) return;
   if (!batch) touch(n.count() * sizeof(slot) / 2 + 64);
@@ -241,7 +249,7 @@ void write_planner::plan_inner(write_plan& out, pinned_page& p) {
         parent.longest_key = std::max(parent.longest_key, longest);
       }
     } else {
-      touch(n.size() + added);
+      touch(change_bytes(n, p.inserts, added));
     }
   }
   if (p.deletes > 0) {
@@ -281,11 +289,16 @@ u32 write_planner::plan_new_pages(write_plan& out, pinned_page& p, u32 inserts, 
     if (!may_split) return 0;
   }
   u32 cap = node_capacity(std::max(blocks, wanted) * block_bytes);
+  u32 page_bytes = std::max(blocks, wanted) * block_bytes;
   u32 pages = std::min(inserts, 2 + 4 * added / cap);
-  for (u32 i = 0; i < pages; ++i) {
-    out.needs.push_back({std::max(blocks, wanted), hint});
-    touch(whole_page(std::max(blocks, wanted) * block_bytes));
-  }
+  for (u32 i = 0; i < pages; ++i) out.needs.push_back({page_bytes / block_bytes, hint});
+  // Captured: the content as it ends up, and for each split the part that moved away. Records much smaller than the node are
+  // split near the middle, so after the first split a node takes at least a third of its size before it splits again.
+  u32 record = 2 * added / std::max(inserts, 1u);
+  u32 over = added > n.free_bytes() ? added - n.free_bytes() : 0;
+  u32 splits = record * 8 < cap ? std::min(pages, 1 + over * 3 / cap) : pages;
+  touch(whole_page(total));
+  for (u32 i = 0; i < splits; ++i) touch(page_bytes * 5 / 8);
   if (root) {
     // Separators of those splits go into the emptied root; if that cannot hold them, it goes down once more.
     u32 bytes = pages * (longest + separator_overhead);

@@ -288,6 +288,7 @@ void page_cache::discard(descriptor& d, lsn_t lsn) {
     if (!PLEACH_PLANTED("freed_page_drops_rec")) i.marks.freed(lsn, d.rec_lsn);
     i.parts.remove_dirty(d);
   }
+  d.content_version = ++version_;  // copies of the page are no longer current
   i.become_dead(d);
 }
 

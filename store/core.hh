@@ -44,7 +44,7 @@ struct open_tree {
 };
 
 struct format_spec {
-  u64 log_bytes = 0;  ///< 0: 64 MiB, or an eighth of a small volume
+  u64 log_bytes = 0;  ///< 0: 64 MiB, or a quarter of a small volume
   u32 max_node_blocks = 16;
   u8 uuid[16] = {};
   void (*progress)(u64 done, u64 total) = nullptr;

@@ -56,6 +56,10 @@ class move_body final : public body {
       }
     } else if (a.code == static_cast<u32>(errc::not_found)) {
       s.at = forward ? State::place::BEHIND_LAST : State::place::BEFORE_FIRST;
+    } else {
+      // Cancelled or failed half-way: the copy may be of the target already, the position is still the key.
+      s.copy.source = nullptr;
+      s.value_view = {};
     }
   }
 };

@@ -59,10 +59,10 @@ errc run(sm::reactor& loop, sm::op& o) {
 
 // --- how the log is divided ---
 
-log_shares log_shares::of(u64 log_blocks, u32 max_node_blocks) {
+log_shares log_shares::of(u64 log_blocks) {
   PLEACH_ASSERT(log_blocks >= min_log_blocks);
-  // A claim may be an eighth of the log; in small logs up to a third, so that a split of every level of a tree fits.
-  u64 largest = std::max<u64>(log_blocks / 8, std::min(std::max<u64>(u64{max_node_blocks} * 8, 10), log_blocks / 3));
+  // A claim may be a third of the log: a small log must take a split of every level of a tree, and a useful batch.
+  u64 largest = std::max<u64>(log_blocks / 3, 10);
   // The last two blocks hold the empty group that publishes a new log_start; one largest claim is headroom for overruns.
   return {largest * log_payload_bytes, (log_blocks - 2 - largest) * log_payload_bytes};
 }
@@ -76,7 +76,7 @@ engine_state::engine_state(sm::reactor& l, io::device& d, cache::page_cache& p, 
       vol(vo),
       options(o),
       area(vo.super),
-      shares(log_shares::of(area.blocks(), vo.super.max_node_blocks)),
+      shares(log_shares::of(area.blocks())),
       credit(l, "log credit", shares.total),
       first_seq(area.blocks(), 0),
       writer(*this, half_blocks_for(o, d), max_page_body(u64{vo.super.max_node_blocks} * block_bytes) + block_bytes) {
@@ -140,6 +140,8 @@ void engine_state::fail(errc) {
   if (health != errc::ok) return;
   health = errc::failed;
   credit.fail_all(errc::failed);
+  // What groups used never comes back now: an op that asks from here on must not wait. Its commit ends as outcome_unknown.
+  credit.put(i64{1} << 60);
   for (sm::wait_queue& q : queues) q.wake_all();
   writer.wake();
   pages.stop(errc::failed);
@@ -276,7 +278,7 @@ status engine::close() {
       &w);
   if (!s) return s;
   sm::wait_queue nobody{"close"};
-  while (e.health == errc::ok && !e.pages.all_clean()) {
+  while (e.health == errc::ok && !e.pages.all_clean() && !PLEACH_PLANTED("clean_before_home")) {
     e.pages.write_all(nobody);
     s = e.loop.run_while(
         [](void* p) {

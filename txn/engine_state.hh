@@ -18,7 +18,7 @@ namespace pleach::txn {
 struct log_shares {
   u64 largest = 0;  ///< largest claim, bytes
   u64 total = 0;    ///< of all claims and all used blocks
-  static log_shares of(u64 log_blocks, u32 max_node_blocks);
+  static log_shares of(u64 log_blocks);
 };
 
 struct engine_state : cache::log_hooks {

@@ -10,6 +10,7 @@
 #include <climits>
 
 #include "be/base/assert.hh"
+#include "be/base/planted.hh"
 #include "be/io/backends.hh"
 #include "be/io/transfer.hh"
 
@@ -107,7 +108,7 @@ void device::complete(request& r, i64 raw) {
     PLEACH_ASSERT(static_cast<u64>(raw) <= r.length - r.progress);
     const u64 whole = static_cast<u64>(raw) & ~u64{limits_.alignment - 1};
     advance(r, whole);
-    if (r.progress < r.length) {
+    if (r.progress < r.length && !(PLEACH_PLANTED("short_write_is_full") && r.kind == request_kind::WRITE)) {
       if (whole != 0) {
         ++stats_.retries;
         return start(r);

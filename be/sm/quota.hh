@@ -9,6 +9,7 @@
 // I2 The queue is not empty only if its first claim is larger than `available`.
 #pragma once
 
+#include "be/base/planted.hh"
 #include "be/sm/reactor.hh"
 
 namespace pleach::sm {
@@ -49,7 +50,7 @@ class quota {
     if (c.held) available_ += static_cast<i64>(c.amount);
     c.held = false;
     c.amount = 0;
-    hand_out();
+    if (!PLEACH_PLANTED("wakeup_lost")) hand_out();
   }
   /// Gives back a part. REQUIRES: c.held, amount <= c.amount.
   void give_back_part(claim& c, u64 amount) {

@@ -169,7 +169,8 @@ DOCTEST_TEST_CASE("a failed write or flush stops the store; what was acknowledge
   plant(std::getenv("PLEACH_PLANT"));
 #endif
   u64 stopped = 0;
-  for (u64 k = 1; k <= 80; ++k) {
+  u64 most = std::getenv("PLEACH_TXN_FAULTS") ? std::strtoull(std::getenv("PLEACH_TXN_FAULTS"), nullptr, 10) : 80;
+  for (u64 k = 1; k <= most; ++k) {
     DOCTEST_CAPTURE(k);
     world_options o;
     o.seed = k;

@@ -13,9 +13,13 @@
 
 #include "be/space_policy.hh"
 #include "be/volume.hh"
+#include "btree/node_format.hh"
+#include "txn/log_format.hh"
 
 namespace {
 using namespace pleach;
+using namespace pleach::btree;
+using namespace pleach::txn;
 
 struct field {
   std::string name;
@@ -66,6 +70,78 @@ const layout structs[] = {
     {"bitmap_page", block_bytes,
      {{"header", 0, page_header_bytes},
       {"bits", bitmap_payload_offset, group_blocks_max / 8}}},
+    {"node_header", sizeof(node_header),
+     {PLEACH_FIELD(node_header, slot_begin),
+      PLEACH_FIELD(node_header, count),
+      PLEACH_FIELD(node_header, heap_begin),
+      PLEACH_FIELD(node_header, garbage),
+      PLEACH_FIELD(node_header, low_length),
+      PLEACH_FIELD(node_header, high_length),
+      PLEACH_FIELD(node_header, low_offset),
+      PLEACH_FIELD(node_header, high_offset),
+      PLEACH_FIELD(node_header, prefix_length),
+      PLEACH_FIELD(node_header, node_flags),
+      PLEACH_FIELD(node_header, prefix_offset),
+      PLEACH_FIELD(node_header, right_addr),
+      PLEACH_FIELD(node_header, right_gen),
+      PLEACH_FIELD(node_header, reserved0),
+      PLEACH_FIELD(node_header, record_count),
+      PLEACH_FIELD(node_header, byte_count)}},
+    {"slot", sizeof(slot),
+     {PLEACH_FIELD(slot, offset),
+      PLEACH_FIELD(slot, head)}},
+    {"child_reference", sizeof(child_reference),
+     {PLEACH_FIELD(child_reference, addr),
+      PLEACH_FIELD(child_reference, gen)}},
+    {"value_reference", sizeof(value_reference),
+     {PLEACH_FIELD(value_reference, length),
+      PLEACH_FIELD(value_reference, run),
+      PLEACH_FIELD(value_reference, count),
+      PLEACH_FIELD(value_reference, gen),
+      PLEACH_FIELD(value_reference, checksum)}},
+    {"tree_record", sizeof(tree_record),
+     {PLEACH_FIELD(tree_record, id),
+      PLEACH_FIELD(tree_record, root_addr),
+      PLEACH_FIELD(tree_record, root_gen),
+      PLEACH_FIELD(tree_record, flags),
+      PLEACH_FIELD(tree_record, state),
+      PLEACH_FIELD(tree_record, node_blocks),
+      PLEACH_FIELD(tree_record, order),
+      PLEACH_FIELD(tree_record, reserved0),
+      PLEACH_FIELD(tree_record, created_lsn),
+      PLEACH_FIELD(tree_record, ttl_default_ms)}},
+    {"log_block_header", sizeof(log_block_header),
+     {PLEACH_FIELD(log_block_header, magic),
+      PLEACH_FIELD(log_block_header, version),
+      PLEACH_FIELD(log_block_header, flags),
+      PLEACH_FIELD(log_block_header, store_id),
+      PLEACH_FIELD(log_block_header, salt),
+      PLEACH_FIELD(log_block_header, seq),
+      PLEACH_FIELD(log_block_header, group),
+      PLEACH_FIELD(log_block_header, log_start),
+      PLEACH_FIELD(log_block_header, durable_upto),
+      PLEACH_FIELD(log_block_header, prev_checksum),
+      PLEACH_FIELD(log_block_header, index),
+      PLEACH_FIELD(log_block_header, payload_length),
+      PLEACH_FIELD(log_block_header, hash_kind),
+      PLEACH_FIELD(log_block_header, reserved0),
+      PLEACH_FIELD(log_block_header, host_position),
+      PLEACH_FIELD(log_block_header, reserved1),
+      PLEACH_FIELD(log_block_header, checksum)}},
+    {"record_header", sizeof(record_header),
+     {PLEACH_FIELD(record_header, type),
+      PLEACH_FIELD(record_header, flags),
+      PLEACH_FIELD(record_header, reserved),
+      PLEACH_FIELD(record_header, length)}},
+    {"page_body", sizeof(page_body),
+     {PLEACH_FIELD(page_body, addr),
+      PLEACH_FIELD(page_body, gen),
+      PLEACH_FIELD(page_body, runs),
+      PLEACH_FIELD(page_body, sum)}},
+    {"free_body", sizeof(free_body),
+     {PLEACH_FIELD(free_body, addr),
+      PLEACH_FIELD(free_body, gen),
+      PLEACH_FIELD(free_body, reserved)}},
 };
 
 std::string trim(std::string s) {
