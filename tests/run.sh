@@ -1,0 +1,154 @@
+#!/bin/bash
+# Passes the tests: installs what is missing, builds with g++ and clang, runs every suite, writes a report.
+#
+# Usage: tests/run.sh [STAGE...]     stages: main asan tsan planted; all of them without arguments
+#
+# Stages:
+#   main     g++, build/: every suite
+#   asan     clang, AddressSanitizer and UndefinedBehaviorSanitizer, build-asan/: every suite
+#   tsan     clang, ThreadSanitizer, build-tsan/: the suites that have threads
+#   planted  g++, build-planted/: the simulation finds every planted bug, chosen at run time
+#
+# Counters: a test appends lines `key=value` to a file *.counters in $PLEACH_REPORT_DIR. At the end they are summed
+# into build/test-report.json. Only main and planted count there: a sanitizer run repeats the same work, with
+# $PLEACH_EFFORT=reduced. Exit code 77 of a test: skipped, the machine lacks something.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 8
+root=$PWD
+passed=0 failed=0 skipped=0
+sanitizer_tests=0 thread_tests=0
+failures=""
+started=$SECONDS
+
+title() { printf '\n== %s (%d s)\n' "$*" $((SECONDS - started)); }
+
+fail_stage() {
+  failed=$((failed + 1))
+  failures="$failures
+  $*"
+  echo "FAILED: $*"
+}
+
+# configure FOLDER OPTIONS...: sets up a build folder, or gives one that exists these options.
+configure() {
+  local folder=$1
+  shift
+  if [ -e "$folder/build.ninja" ] && meson configure "$folder" "$@" >"$folder.log" 2>&1; then return 0; fi
+  rm -rf "$folder"
+  meson setup "$folder" "$@" >"$folder.log" 2>&1 || { tail -30 "$folder.log"; return 1; }
+}
+
+# build STAGE FOLDER OPTIONS...
+build() {
+  local stage=$1 folder=$2
+  shift 2
+  title "$stage: building $folder"
+  configure "$folder" "$@" || { fail_stage "$stage: setting up $folder"; return 1; }
+  if ! ninja -C "$folder" >"$folder.log" 2>&1; then
+    grep -E -A5 'error|FAILED' "$folder.log" | head -60
+    fail_stage "$stage: building $folder"
+    return 1
+  fi
+  rm -f "$folder.log"
+  rm -rf "$folder/report.d"
+  mkdir -p "$folder/report.d"
+}
+
+# results FOLDER RESULT...: how many tests ended so.
+results() {
+  local log=$1/meson-logs/testlog.json
+  shift
+  local pattern
+  pattern=$(IFS='|'; echo "$*")
+  [ -e "$log" ] && grep -cE "\"result\": \"($pattern)\"" "$log" || echo 0
+}
+
+# run STAGE FOLDER ARGUMENTS...: runs tests; the number that passed is left in `good`.
+run() {
+  local stage=$1 folder=$2
+  shift 2
+  title "$stage: testing"
+  rm -f "$folder/meson-logs/testlog.json"
+  PLEACH_REPORT_DIR=$root/$folder/report.d meson test -C "$folder" --no-rebuild --print-errorlogs "$@" |
+    grep -vE '^(ninja|Ok:|Expected Fail:|Unexpected Pass:|Skipped:|Timeout:|Full log|Fail:)'
+  local code=${PIPESTATUS[0]}
+  good=$(results "$folder" OK EXPECTEDFAIL | head -1)
+  local wrong none
+  wrong=$(results "$folder" FAIL TIMEOUT ERROR UNEXPECTEDPASS INTERRUPT | head -1)
+  none=$(results "$folder" SKIP | head -1)
+  passed=$((passed + good)) failed=$((failed + wrong)) skipped=$((skipped + none))
+  if [ "$wrong" -gt 0 ]; then
+    failures="$failures$(grep -E '"result": "(FAIL|TIMEOUT|ERROR|UNEXPECTEDPASS|INTERRUPT)"' "$folder/meson-logs/testlog.json" |
+      sed 's/.*"name": "\([^"]*\)".*/\n  '"$stage"': \1/')"
+  elif [ "$code" -ne 0 ]; then
+    fail_stage "$stage: meson test ended with $code"
+  fi
+  echo "$stage: $good passed, $wrong failed, $none skipped"
+}
+
+stage_main() {
+  build main build --buildtype=debugoptimized -Dtests=true -Dbench=true -Dplanted_bugs=false || return
+  PLEACH_EFFORT=full run main build
+}
+
+stage_asan() {
+  # One process of a sanitizer needs much memory and time; leaks are counted too.
+  CXX=clang++-19 CXX_LD=lld-19 build asan build-asan --buildtype=debugoptimized -Dtests=true -Dbench=false \
+    -Db_sanitize=address,undefined -Db_lundef=false -Dcpp_args=-fno-sanitize-recover=all || return
+  PLEACH_EFFORT=reduced ASAN_OPTIONS=detect_stack_use_after_return=0:abort_on_error=1 \
+    UBSAN_OPTIONS=print_stacktrace=1 run asan build-asan -t 5
+  sanitizer_tests=$good
+}
+
+stage_tsan() {
+  CXX=clang++-19 CXX_LD=lld-19 build tsan build-tsan --buildtype=debugoptimized -Dtests=true -Dbench=false \
+    -Db_sanitize=thread -Db_lundef=false || return
+  PLEACH_EFFORT=reduced TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 run tsan build-tsan --suite threads -t 5
+  thread_tests=$good
+}
+
+stage_planted() {
+  build planted build-planted --buildtype=debugoptimized -Dtests=true -Dbench=false -Dplanted_bugs=true || return
+  PLEACH_EFFORT=full run planted build-planted --suite planted -t 3
+}
+
+# Sums the counters of all test programs. Keys that nobody counted are 0.
+write_report() {
+  local keys="crash_images seeds violations trace_mismatches planted_found planted_total edges_declared edges_taken
+    edges_excused edges_missing kill9_file kill9_block heap_allocations_cached_get heap_allocations_cached_put
+    sanitizer_tests thread_tests"
+  mkdir -p build/report.d
+  { echo "sanitizer_tests=$sanitizer_tests"; echo "thread_tests=$thread_tests"; } >build/report.d/run.counters
+  cat build/report.d/*.counters build-planted/report.d/*.counters 2>/dev/null | awk -F= -v keys="$keys" '
+    NF == 2 && $2 ~ /^[0-9]+$/ { sum[$1] += $2; if (!($1 in seen)) { seen[$1] = 1; extra[++n] = $1 } }
+    END {
+      count = split(keys, wanted, /[ \n]+/)
+      printf "{\n"
+      for (i = 1; i <= count; ++i) {
+        if (wanted[i] == "") continue
+        printf "%s  \"%s\": %d", sep, wanted[i], sum[wanted[i]]; sep = ",\n"; told[wanted[i]] = 1
+      }
+      for (i = 1; i <= n; ++i) if (!(extra[i] in told)) printf "%s  \"%s\": %d", sep, extra[i], sum[extra[i]]
+      printf "\n}\n"
+    }' >build/test-report.json.new && mv build/test-report.json.new build/test-report.json
+}
+
+title "installing what is missing"
+bash tools/deps.sh --tests || { fail_stage "installing"; echo "$passed passed, $failed failed"; exit 1; }
+
+stages=("$@")
+[ ${#stages[@]} -eq 0 ] && stages=(main asan tsan planted)
+for stage in "${stages[@]}"; do
+  case $stage in
+    main | asan | tsan | planted) "stage_$stage" ;;
+    *) echo "run.sh: unknown stage $stage" >&2; exit 16 ;;
+  esac
+done
+
+title "report"
+write_report
+cat build/test-report.json
+[ "$skipped" -gt 0 ] && echo "$skipped skipped: the machine lacks something"
+[ -n "$failures" ] && echo "failed:$failures"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -1,0 +1,531 @@
+#!/bin/bash
+# The contract of the command line, sentence by sentence: exit codes, the words in errors, bytes in and out.
+#
+# Usage: cli_test.sh PLEACH [DEVICE]. Works in a folder of its own, which it removes.
+# It proves what a script sees; the formats themselves are tested in tests/tools/text, durability in tests/crash.
+set -u
+pleach=$(realpath "$1")
+device=${2:-auto}
+work=$(mktemp -d "${TMPDIR:-/tmp}/pleach-cli-XXXXXX")
+trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
+cd "$work" || exit 99
+export LC_ALL=C
+passed=0 failed=0 skipped=0
+
+pl() { "$pleach" --device "$device" "$@"; }
+ok() { passed=$((passed + 1)); }
+bad() {
+  failed=$((failed + 1))
+  echo "FAILED (line ${BASH_LINENO[1]}): $*"
+  [ -s out ] && { head -c 300 out; echo; } | sed 's/^/    out: /'
+  [ -s err ] && head -c 600 err | sed 's/^/    err: /'
+  return 0
+}
+section() { echo "-- $*"; }
+skip() { skipped=$((skipped + 1)); echo "skipped: $*"; }
+
+# expect CODE ARGUMENTS...: runs pleach; standard output in `out`, standard error in `err`.
+expect() {
+  local want=$1
+  shift
+  timeout -s KILL 60 "$pleach" --device "$device" "$@" >out 2>err
+  local got=$?
+  if [ $got -ne "$want" ]; then bad "exit $got, not $want: pleach $*"; return 0; fi
+  if [ $got -ge 8 ] && [ ! -s err ]; then bad "exit $got without a message: pleach $*"; return 0; fi
+  ok
+}
+# says WORD: the last error message holds it.
+says() { if grep -qF -- "$1" err; then ok; else bad "the error does not say '$1'"; fi; }
+out_is() { if printf -- "$1" | cmp -s - out; then ok; else bad "standard output is not '$1'"; fi; }
+out_empty() { if [ ! -s out ]; then ok; else bad "standard output is not empty"; fi; }
+err_empty() { if [ ! -s err ]; then ok; else bad "standard error is not empty"; fi; }
+same() { if cmp -s "$1" "$2"; then ok; else bad "$1 and $2 differ"; fi; }
+equal() { if [ "$1" = "$2" ]; then ok; else bad "'$1' is not '$2'"; fi; }
+fresh() { rm -f "$1"; pl mkfs "$1" --size "${2:-64MiB}" >/dev/null 2>&1 || bad "mkfs $1"; }
+
+section "help, version, usage"
+for command in mkfs grow trees put get del drop scan load save fsck stat; do
+  expect 0 $command --help
+  if grep -q STORE out; then ok; else bad "$command --help does not name STORE"; fi
+done
+expect 0 --help
+expect 0 --version
+expect 0 get --version
+"$pleach" >out 2>err; equal $? 16; out_empty
+expect 16 nonsense
+expect 16 get
+expect 16 get a t k extra
+expect 16 get a t k --nonsense
+expect 16 --nonsense get a t k
+expect 16 get a t k --cache
+expect 16 get a t k --cache 12XiB
+expect 16 get a t k --device floppy
+expect 16 scan a t --limit -1
+expect 16 scan a t --limit many
+expect 16 load a --batch 0
+expect 16 load a --format xml
+expect 16 grow a
+expect 16 grow a --size junk
+expect 16 mkfs a --size 1.5GiB
+expect 16 mkfs a --size ''
+expect 16 get a t xyz --hex
+expect 16 get a t 123 --hex
+expect 16 fsck
+expect 16 fsck a --repair-everything
+if [ ! -e a ]; then ok; else bad "a usage error made a file"; fi
+
+section "files that are no stores"
+for command in "trees a" "get a t k" "del a t k" "put a t k v --create" "drop a t" "scan a t" "save a" "stat a" "fsck a" \
+               "grow a --size 1GiB"; do
+  expect 8 $command
+  if [ ! -e a ]; then ok; else bad "$command made a file"; fi
+done
+pl load a </dev/null >out 2>err; equal $? 8
+if [ ! -e a ]; then ok; else bad "load made a store"; fi
+head -c 1000000 /dev/zero >zeros
+head -c 1000000 /dev/urandom >noise
+: >empty
+echo "hello" >short
+for file in zeros noise; do
+  sum=$(sha256sum <$file)
+  expect 8 get $file t k; says "not a Pleach store"
+  expect 8 put $file t k v --create; says "not a Pleach store"
+  expect 8 fsck $file
+  equal "$(sha256sum <$file)" "$sum"
+done
+for file in empty short; do
+  expect 8 get $file t k
+  if grep -q -e "not a Pleach store" -e "too small" err; then ok; else bad "$file: no useful word"; fi
+done
+mkdir folder
+expect 8 get folder t k
+expect 8 put folder t k v
+
+section "mkfs"
+expect 0 mkfs s --size 64MiB; out_empty; err_empty
+equal "$(stat -c %s s)" $((64 << 20))
+sum=$(sha256sum <s)
+expect 8 mkfs s --size 64MiB; says "--force"
+equal "$(sha256sum <s)" "$sum"
+expect 8 mkfs zeros
+expect 8 mkfs folder
+expect 0 mkfs s --size 32MiB --force
+equal "$(stat -c %s s)" $((32 << 20))
+expect 8 mkfs tiny --size 4KiB; says "too small"
+if [ ! -e tiny ]; then ok; else bad "a failed mkfs left its file"; fi
+expect 8 mkfs nowhere/s --size 64MiB
+expect 0 mkfs d
+equal "$(stat -c %s d)" $((1 << 30))
+rm -f d
+expect 0 mkfs --log-size 4MiB l --size=64MiB
+expect 0 fsck l
+
+section "put, get, del"
+expect 8 put s t key value; says "unknown tree"; says "--create"
+expect 8 get s t key; says "unknown tree"
+expect 8 del s t key; says "unknown tree"
+expect 8 drop s t; says "unknown tree"
+expect 8 scan s t; says "unknown tree"
+expect 8 save s --tree t; says "unknown tree"; out_empty
+expect 0 put s t key value --create; out_empty; err_empty
+expect 0 get s t key; out_is 'value'; err_empty
+expect 0 put s t key other
+expect 0 get s t key; out_is 'other'
+expect 1 get s t nokey; out_empty
+expect 1 get s t "$(head -c 5000 /dev/zero | tr '\0' k)"
+expect 1 del s t nokey
+expect 0 del s t key
+expect 1 get s t key
+expect 1 del s t key
+expect 0 put s t "" ""; expect 0 get s t ""; out_is ''
+expect 0 put s t empty ""; expect 0 get s t empty; out_is ''
+expect 0 put s t "a b	c" "d e"; expect 0 get s t "a b	c"; out_is 'd e'
+printf 'from\0stdin\n' | pl put s t stdin - >out 2>err; equal $? 0
+expect 0 get s t stdin; out_is 'from\0stdin\n'
+head -c 3000 noise >value
+expect 0 put s t file --value-file value; expect 0 get s t file; same out value
+expect 0 put s t big --value-file zeros; expect 0 get s t big; same out zeros
+expect 16 put s t key
+expect 16 put s t key value --value-file value
+expect 8 put s t key --value-file nowhere
+expect 0 put s t k1024 v; expect 0 put s t "$(head -c 1024 /dev/zero | tr '\0' k)" long
+expect 0 get s t "$(head -c 1024 /dev/zero | tr '\0' k)"; out_is 'long'
+expect 8 put s t "$(head -c 70000 /dev/zero | tr '\0' k)" long; says "too large"
+truncate -s 80M huge
+expect 8 put s t huge --value-file huge; says "too large"
+expect 1 get s t huge
+
+section "options anywhere, -- ends them"
+expect 0 --cache 16MiB get s t empty
+expect 0 --hex --cache=16MiB put s t 00ff 0A0b
+expect 0 get s --hex t 00ff; out_is '0a0b\n'
+expect 0 get s t 00FF --hex; out_is '0a0b\n'
+expect 16 put --create s get; expect 0 put --create s get put value
+expect 0 get s get put; out_is "value"
+expect 0 put s t -- --key -value; expect 0 get s t -- --key; out_is '-value'
+expect 16 get s t --key
+expect 0 put s t -- -- dashes; expect 0 get s t -- --; out_is 'dashes'
+expect 0 -- get s t --key; out_is '-value'
+expect 0 put s t '[a,b]' '{}'; expect 0 get s t '[a,b]'; out_is '{}'
+expect 0 put s t '"q"' "'"; expect 0 get s t '"q"'; out_is "'"
+expect 0 drop s get
+expect 8 get s get put; says "unknown tree"
+
+section "trees and stat"
+expect 0 trees s; grep -q '^t	' out && ok || bad "trees does not list t"
+expect 0 trees s --json
+if command -v jq >/dev/null; then
+  equal "$(jq -r '.[0].name' out)" t
+  equal "$(jq -r '.[0] | (.records > 5) and (.bytes > 1000000) and (.height >= 0)' out)" true
+  expect 0 stat s --json
+  equal "$(jq -r '.size_bytes' out)" $((32 << 20))
+  expect 0 fsck s --json
+  equal "$(jq -c '[.clean, .problems]' out)" '[true,[]]'
+fi
+expect 0 stat s
+expect 0 fsck s -n -f
+expect 0 fsck s
+
+section "scan"
+fresh r
+for key in b/1 b/2 b/3 a c d; do echo "{\"tree\":\"t\",\"key\":\"$key\",\"value\":\"v$key\"}"; done | pl load r 2>err
+keys() { pl scan r t --keys-only "$@" 2>err | sed 's/.*"key":"\([^"]*\)".*/\1/' | tr '\n' ' '; }
+equal "$(keys)" "a b/1 b/2 b/3 c d "
+equal "$(keys --reverse)" "d c b/3 b/2 b/1 a "
+equal "$(keys --prefix b/)" "b/1 b/2 b/3 "
+equal "$(keys --prefix b/ --reverse)" "b/3 b/2 b/1 "
+equal "$(keys --from b/2)" "b/2 b/3 c d "
+equal "$(keys --to b/2)" "a b/1 "
+equal "$(keys --from b/2 --to d)" "b/2 b/3 c "
+equal "$(keys --from b/2 --to d --reverse)" "c b/3 b/2 "
+equal "$(keys --from b/15 --to b/25)" "b/2 "
+equal "$(keys --from b/15 --to b/25 --reverse)" "b/2 "
+equal "$(keys --prefix b/ --from b/2)" "b/2 b/3 "
+equal "$(keys --limit 2)" "a b/1 "
+equal "$(keys --limit 2 --reverse)" "d c "
+equal "$(keys --limit 0)" ""
+equal "$(keys --from d --to a)" ""
+equal "$(keys --from x)" ""
+equal "$(keys --from "")" "a b/1 b/2 b/3 c d "
+equal "$(keys --to "")" ""
+equal "$(keys --prefix zz)" ""
+equal "$(keys --prefix 622f --hex)" "b/1 b/2 b/3 "
+expect 0 scan r t --limit 1; out_is '{"tree":"t","key":"a","value":"va"}\n'
+expect 0 scan r t --limit 1 --keys-only; out_is '{"tree":"t","key":"a"}\n'
+pl --hex put r t ff00 01; pl --hex put r t ffff 02; pl --hex put r t fe 03
+equal "$(pl scan r t --hex --prefix ff --keys-only)" '{"tree":"t","key_hex":"ff00"}
+{"tree":"t","key_hex":"ffff"}'
+equal "$(pl scan r t --hex --prefix ff --keys-only --reverse | head -1)" '{"tree":"t","key_hex":"ffff"}'
+expect 8 scan r nonsense; says "unknown tree"; out_empty
+
+section "load and save: JSON Lines"
+fresh j
+cat >in.jsonl <<'END'
+{"value":"plain","key":"k1","tree":"t"}
+ { "tree" : "t" , "key" : "k2" , "value" : "\u0041\n\t\"\\\/\b\f\r\u00e9\ud83d\ude00" } 
+{"tree":"t","key_hex":"00FF","value":"v"}
+{"tree":"t","key":"k4","value_hex":"deADbe"}
+{"tree":"u","key":"","value":""}
+{"tree":"t","key":"k1","value":"replaced"}
+{"tree":"t","key_hex":"6b35","value_hex":""}
+END
+expect 0 load j in.jsonl; out_empty
+cat >want.jsonl <<'END'
+{"tree":"t","key_hex":"00ff","value":"v"}
+{"tree":"t","key":"k1","value":"replaced"}
+{"tree":"t","key":"k2","value":"A\n\t\"\\/\b\f\ré😀"}
+{"tree":"t","key":"k4","value_hex":"deadbe"}
+{"tree":"t","key":"k5","value":""}
+{"tree":"u","key":"","value":""}
+END
+expect 0 save j; same out want.jsonl
+expect 0 save j saved.jsonl; out_empty; same saved.jsonl want.jsonl
+expect 0 save --tree u j; out_is '{"tree":"u","key":"","value":""}\n'
+expect 0 save j --tree u --tree t; same out want.jsonl
+expect 8 save j --tree t --tree missing; says "unknown tree"; out_empty
+expect 8 save j nowhere/file
+expect 8 save j --tree missing new.jsonl
+if [ ! -e new.jsonl ]; then ok; else bad "a failed save left a file"; fi
+expect 8 save j j; expect 0 fsck j
+fresh j2
+expect 0 load j2 saved.jsonl
+expect 0 save j2; same out want.jsonl
+printf '{"key":"a","value":"b"}\n' >notree.jsonl
+expect 8 load j2 notree.jsonl; says "line 1"
+expect 0 load j2 notree.jsonl --tree named; expect 0 get j2 named a; out_is 'b'
+printf '{"tree":"own","key":"a","value":"b"}' | pl load j2 --tree named >out 2>err; equal $? 0
+expect 0 get j2 own a; out_is 'b'
+pl load j2 - <in.jsonl >out 2>err; equal $? 0
+expect 8 load j2 nowhere.jsonl
+
+section "load: bad lines"
+n=0
+while IFS= read -r line; do
+  n=$((n + 1))
+  fresh bad 16MiB
+  printf '{"tree":"t","key":"1","value":"1"}\n{"tree":"t","key":"2","value":"2"}\n%s\n{"tree":"t","key":"4","value":""}\n' \
+    "$line" >bad.jsonl
+  expect 8 load bad bad.jsonl --batch 2 --ack; says "line 3"; out_is 'acked 2\n'
+  expect 0 scan bad t --keys-only; out_is '{"tree":"t","key":"1"}\n{"tree":"t","key":"2"}\n'
+  [ $n -gt 3 ] && continue
+  fresh bad 16MiB
+  expect 8 load bad bad.jsonl --ack; says "line 3"; out_empty
+done <<'END'
+{"tree":"t","key":"k","value":"\ud83d"}
+{"tree":"t","key":"k","value":"\ude00\ud83d"}
+{"tree":"t","key":"k","value_hex":"abc"}
+{"tree":"t","key":"k","value_hex":"zz"}
+{"tree":"t","key":"k"}
+{"tree":"t","value":"k"}
+{"tree":"t","key":"k","value":"v","more":"x"}
+{"tree":"t","key":"k","value":1}
+{"tree":"t","key":"k","value":"v"
+{"tree":"t","key":"k","value":"v"} x
+{"tree":"t","key":"k","key_hex":"00","value":"v"}
+{"tree":"t","key":"k","value":"\q"}
+hello
+[]
+END
+printf '{"tree":"t","key":"1","value":"1"}\n{"tree":"t","key":"2","val' >cut.jsonl
+fresh bad 16MiB
+expect 8 load bad cut.jsonl; says "line 2"
+printf '{"tree":"t","key":"%s","value":"1"}\n' "$(head -c 70000 /dev/zero | tr '\0' k)" >longkey.jsonl
+expect 8 load bad longkey.jsonl; says "too large"; says "line 1"
+
+section "load: batches and acknowledgements"
+awk 'BEGIN { for (i = 0; i < 2500; ++i) printf "{\"tree\":\"t%d\",\"key\":\"%06d\",\"value\":\"value %d\"}\n", i % 3, i, i }' >many.jsonl
+fresh b
+expect 0 load b many.jsonl --batch 1000 --ack; out_is 'acked 1000\nacked 2000\nacked 2500\n'
+fresh b
+expect 0 load b many.jsonl --ack; out_is 'acked 1000\nacked 2000\nacked 2500\n'
+fresh b
+expect 0 load b many.jsonl --ack --batch 7
+equal "$(wc -l <out)" 358; equal "$(tail -1 out)" "acked 2500"; equal "$(head -1 out)" "acked 7"
+pl save b >saved
+sort many.jsonl >wanted; sort saved | cmp -s - wanted && ok || bad "save is not what was loaded"
+expect 0 load b /dev/null --ack; out_empty
+expect 0 fsck b
+# A small cache takes the batches that it promises, and names what to change for others.
+awk 'BEGIN { srand(5); for (i = 0; i < 500; ++i) { s = ""; n = int(rand() * 900) + 100; for (j = 0; j < n; j += 10) s = s sprintf("%010d", int(rand() * 1e9));
+  printf "{\"tree\":\"t%d\",\"key\":\"%d-%d\",\"value\":\"%s\"}\n", i % 3, int(rand() * 1e9), i, s } }' >random.jsonl
+fresh c
+expect 0 load c random.jsonl --cache 8MiB --batch 50
+fresh c
+expect 0 load c random.jsonl --cache 16MiB --batch 100
+awk 'BEGIN { s = "x"; while (length(s) < 50000) s = s s; for (i = 0; i < 400; ++i) print "{\"tree\":\"t\",\"key\":\"" i * 7919 "\",\"value\":\"" s "\"}" }' >wide.jsonl
+fresh c 256MiB
+expect 8 load c wide.jsonl --cache 8MiB --batch 400; says "too large"; says "--batch"; says "--cache"
+expect 0 fsck c
+
+section "dump"
+fresh du
+{ cat in.jsonl; printf '{"tree":"bin","key_hex":"000102ff","value_hex":"5c0a20"}\n'; } | pl load du >out 2>err
+expect 0 save du --format dump
+cp out a.dump
+head -6 a.dump >out; out_is 'VERSION=3\nformat=bytevalue\ndatabase=bin\ntype=btree\ndb_pagesize=4096\nHEADER=END\n'
+equal "$(sed -n 7,9p a.dump)" ' 000102ff
+ 5c0a20
+DATA=END'
+fresh du2
+expect 0 load du2 --format dump a.dump
+expect 0 save du2 --format=dump b.dump; same a.dump b.dump
+expect 0 save du --print --format dump p.dump
+fresh du3
+expect 0 load du3 --format dump p.dump
+expect 0 save du3 --format dump; same out a.dump
+expect 0 save du --format dump --mapsize 64MiB --tree t; grep -q '^mapsize=67108864$' out && ok || bad "no mapsize line"
+expect 16 save du --mapsize 64MiB
+dump() { printf 'VERSION=3\nformat=%s\n%stype=btree\n%sHEADER=END\n%s' "$1" "$2" "$3" "$4"; }
+refused() { # DUMP WORD
+  rm -f du4; fresh du4 16MiB
+  printf '%s' "$1" >x.dump
+  expect 8 load du4 --format dump x.dump; says "$2"
+}
+refused "$(dump bytevalue $'database=t\n' $'dupsort=1\n' $' 61\n 62\nDATA=END\n')" dupsort
+refused "$(dump bytevalue $'database=t\n' $'strange=1\n' $' 61\n 62\nDATA=END\n')" strange
+refused "$(dump bytevalue $'database=t\n' '' $' 6\n 62\nDATA=END\n')" "line 6"
+refused "$(dump bytevalue $'database=t\n' '' $' 61\n 6g\nDATA=END\n')" "line 7"
+refused "$(dump print $'database=t\n' '' $' a\\zz\n b\nDATA=END\n')" "line 6"
+refused "$(dump bytevalue $'database=t\n' '' $' 61\n 62\n')" truncated
+refused "$(dump bytevalue '' '' $' 61\n 62\nDATA=END\n')" "--tree"
+printf 'VERSION=3\nformat=bytevalue\ntype=recno\nHEADER=END\n 61\nDATA=END\n' >x.dump
+expect 8 load du4 --format dump x.dump --tree t; says recno
+dump bytevalue $'database=t\n' $'strange=1\n' $' 61\n 62\nDATA=END\n' >x.dump
+expect 0 load du4 --format dump --lenient x.dump; says strange
+expect 0 get du4 t a; out_is 'b'
+fresh du5
+dump bytevalue '' '' $' 61\n 62\nDATA=END\n' >x.dump
+expect 0 load du5 --format dump --tree named x.dump; expect 0 get du5 named a; out_is 'b'
+dump bytevalue $'database=own\n' '' $' 61\n 63\nDATA=END\n' >x.dump
+expect 0 load du5 --format dump --tree renamed x.dump; expect 0 get du5 renamed a; out_is 'c'
+expect 8 get du5 own a; says "unknown tree"
+pl load du5 --format dump --tree piped <x.dump 2>err; cat x.dump | pl load du5 --format dump --tree pipe2 >out 2>err
+expect 0 get du5 pipe2 a; out_is 'c'
+dump bytevalue $'database=two\n' '' $' 61\n 64\nDATA=END\n' >>x.dump
+expect 0 load du5 --format dump --tree other x.dump
+expect 0 get du5 own a; expect 0 get du5 two a; expect 8 get du5 other a
+dump bytevalue $'database=vacant\n' '' $'DATA=END\n' >x.dump
+expect 0 load du5 --format dump x.dump; expect 0 trees du5; grep -q '^vacant	0	' out && ok || bad "an empty section made no tree"
+
+section "dump: the peers"
+awk 'BEGIN { for (i = 0; i < 300; ++i) printf "{\"tree\":\"peer\",\"key\":\"key %04d\",\"value\":\"v\\\\%d\\u0001\"}\n", i, i }' >peer.jsonl
+fresh p
+expect 0 load p peer.jsonl
+for print in "" "--print"; do
+  expect 0 save p --format dump $print --tree peer; cp out peer.dump
+  if command -v mdb_load >/dev/null; then
+    rm -rf env; mkdir env
+    if mdb_load -f peer.dump env 2>err; then ok; else bad "mdb_load refuses the dump"; fi
+    mdb_dump -s peer env >back.dump 2>err
+    fresh q; expect 0 load q --format dump --tree peer back.dump
+    expect 0 save q; pl save p >want 2>/dev/null; same out want
+  else skip "mdb_load is not installed"; fi
+  if command -v db5.3_load >/dev/null; then
+    rm -f peer.db
+    if db5.3_load -f peer.dump peer.db 2>err; then ok; else bad "db_load refuses the dump"; fi
+    db5.3_dump -s peer peer.db >back.dump 2>err
+    fresh q; expect 0 load q --format dump --tree peer back.dump
+    expect 0 save q; pl save p >want 2>/dev/null; same out want
+  else skip "db5.3_load is not installed"; fi
+done
+
+section "reading changes no byte"
+fresh k
+pl load k many.jsonl 2>err
+readers() { # FILE
+  local sum; sum=$(sha256sum <"$1")
+  expect 0 trees "$1"; expect 0 get "$1" t0 000000; expect 1 get "$1" t0 nokey; expect 0 scan "$1" t1
+  expect 0 save "$1"; expect 0 stat "$1"; expect 0 fsck "$1"; expect 0 fsck "$1" --json
+  equal "$(sha256sum <"$1")" "$sum"
+}
+readers k
+chmod a-w k; chmod a-w .
+expect 0 get k t0 000000
+if [ "$(id -u)" -ne 0 ]; then expect 8 put k t0 a b; fi
+chmod u+w . k
+
+section "killed while loading"
+awk 'BEGIN { for (i = 0; i < 60000; ++i) printf "{\"tree\":\"t%d\",\"key\":\"%08d\",\"value\":\"some value of the record %d\"}\n", i % 3, (i * 7919) % 60000, i }' >long.jsonl
+fresh x 256MiB
+mkfifo acks
+"$pleach" --device "$device" load x long.jsonl --batch 250 --ack >acks 2>load.err &
+loader=$!
+count=0
+while read -r word number; do
+  count=$number
+  if [ "$count" -ge 20000 ]; then kill -9 $loader; break; fi
+done <acks
+wait $loader 2>/dev/null
+equal $? 137
+readers_of_killed() {
+  local sum; sum=$(sha256sum <x)
+  expect 0 fsck x; expect 0 save x held.jsonl; expect 0 get x t0 00000000
+  equal "$(sha256sum <x)" "$sum"
+}
+expect 0 trees x # waits until the dead process has let go of the store
+readers_of_killed
+m=$(wc -l <held.jsonl)
+if [ "$m" -ge "$count" ] && [ $((m % 250)) -eq 0 ]; then ok; else bad "$m records after a kill at acked $count"; fi
+head -n "$m" long.jsonl | sort >want; sort held.jsonl | cmp -s - want && ok || bad "not the first $m records"
+expect 0 load x long.jsonl --batch 250
+expect 0 save x all.jsonl
+sort long.jsonl >want; sort all.jsonl | cmp -s - want && ok || bad "the second load did not complete the store"
+expect 0 fsck x
+
+section "already open"
+fresh o
+pl put o t a b --create
+mkfifo feed
+"$pleach" --device "$device" load o feed >load.out 2>load.err &
+loader=$!
+exec 7>feed
+printf '{"tree":"t","key":"c","value":"d"}\n' >&7
+for _ in $(seq 100); do pl get o t a >out 2>err || break; sleep 0.02; done
+expect 8 get o t a; says "already open"
+expect 8 put o t a c; says "already open"
+expect 8 fsck o; says "already open"
+exec 7>&-
+wait $loader; equal $? 0
+expect 0 get o t a; out_is 'b'
+expect 0 get o t c; out_is 'd'
+
+section "Ctrl-C and closed pipes"
+"$pleach" --device "$device" load o feed --batch 1 --ack >load.out 2>load.err &
+loader=$!
+exec 7>feed
+printf '{"tree":"t","key":"e","value":"f"}\n' >&7
+for _ in $(seq 200); do [ -s load.out ] && break; sleep 0.02; done
+kill -INT $loader
+# A background job of a script may have SIGINT ignored; SIGTERM is the same to pleach.
+sleep 0.2; kill -TERM $loader 2>/dev/null
+wait $loader; equal $? 8
+cp load.err err; says interrupted
+exec 7>&-
+expect 0 get o t e; out_is 'f'
+expect 0 fsck o
+pl scan x t0 2>err | head -1 >out; equal "${PIPESTATUS[0]}" 0; err_empty
+pl save x 2>err | head -1 >out; equal "${PIPESTATUS[0]}" 8; err_empty
+pl save x --format dump 2>err | head -1 >out; equal "${PIPESTATUS[0]}" 8; err_empty
+pl load x long.jsonl --batch 10 --ack 2>err | head -1 >out; equal "${PIPESTATUS[0]}" 8; err_empty
+expect 0 fsck x
+if [ -w /dev/full ]; then
+  pl save x >/dev/full 2>err; equal $? 8; says "no space"
+fi
+
+section "full, and growing"
+fresh f 16MiB
+awk 'BEGIN { s = sprintf("%900s", ""); gsub(/ /, "y", s); for (i = 0; i < 40000; ++i) printf "{\"tree\":\"t\",\"key\":\"%08d\",\"value\":\"%s\"}\n", i, s }' >fill.jsonl
+expect 8 load f fill.jsonl --batch 20 --ack; says "no space"
+cp out acks.out
+acked=$(tail -1 acks.out | cut -d' ' -f2)
+expect 0 fsck f
+equal "$(pl scan f t --keys-only | wc -l)" "$acked"
+equal "$(stat -c %s f)" $((16 << 20))
+expect 0 del f t 00000000
+expect 8 grow f --size 8MiB
+expect 0 grow f --size 96MiB
+equal "$(stat -c %s f)" $((96 << 20))
+expect 0 load f fill.jsonl --batch 20
+equal "$(pl scan f t --keys-only | wc -l)" 40000
+expect 0 fsck f
+expect 0 drop f t
+expect 0 fsck f
+expect 0 load f fill.jsonl --batch 20
+expect 0 fsck f
+
+section "damage"
+cp x damaged
+# Every 64 KiB of the second half of the used space: some page is hit.
+for at in $(seq 2 2 40); do printf 'damage' | dd of=damaged bs=1 seek=$((at * 524288 + 1000)) conv=notrunc 2>/dev/null; done
+expect 4 fsck damaged; says corrupt
+expect 4 fsck damaged --json
+if command -v jq >/dev/null; then equal "$(jq -c '[.clean, (.problems | length > 0)]' out)" '[false,true]'; fi
+sum=$(sha256sum <damaged); pl fsck damaged >out 2>err; equal "$(sha256sum <damaged)" "$sum"
+
+section "memory"
+awk 'BEGIN { s = sprintf("%800s", ""); gsub(/ /, "z", s); for (i = 0; i < 100000; ++i) printf "{\"tree\":\"t%d\",\"key\":\"%d-%08d\",\"value\":\"%s\"}\n", i % 3, (i * 7919) % 9973, i, s }' >wide.jsonl
+fresh m 512MiB
+ceiling_kib=$(((16 + 24) * 1024))
+# peak WHAT ARGUMENTS...: peak resident memory stays below the cache and 24 MiB.
+peak() {
+  local what=$1; shift
+  if [ ! -x /usr/bin/time ]; then
+    "$pleach" --device "$device" --cache 16MiB "$@" >/dev/null 2>err &
+    local id=$! most=0 now
+    while now=$(awk '/^VmHWM/ { print $2 }' /proc/$id/status 2>/dev/null) && [ -n "$now" ]; do most=$now; sleep 0.02; done
+    wait $id; equal $? 0
+    if [ "$most" -le $ceiling_kib ]; then ok; else bad "$what: peak of $most KiB, over $ceiling_kib"; fi
+    return
+  fi
+  /usr/bin/time -f %M -o peak "$pleach" --device "$device" --cache 16MiB "$@" >/dev/null 2>err; equal $? 0
+  local most; most=$(tail -1 peak)
+  if [ "$most" -le $ceiling_kib ]; then ok; else bad "$what: peak of $most KiB, over $ceiling_kib"; fi
+}
+peak load load m wide.jsonl --batch 50
+peak save save m
+peak dump save m --format dump
+peak scan scan m t1 --reverse
+peak fsck fsck m
+
+echo "cli: $passed passed, $failed failed, $skipped skipped"
+[ $failed -eq 0 ]

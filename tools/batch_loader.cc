@@ -1,0 +1,150 @@
+#include "tools/batch_loader.hh"
+
+#include <fmt/format.h>
+
+#include "tools/open_store.hh"
+#include "tools/text/error.hh"
+#include "tools/text/size.hh"
+
+namespace pleach::tool {
+
+namespace {
+constexpr std::uint64_t records_per_poll = 32;
+}
+
+batch_loader::batch_loader(store& s, batch_loader_options options)
+    : store_(s), options_(std::move(options)), limits_(s.limits()), batch_(s), commit_(s) {}
+
+outcome<void> batch_loader::meet_tree(std::string_view name) {
+  if (auto t = tree_named(name); !t) return std::unexpected(t.error());
+  return {};
+}
+
+outcome<const tree*> batch_loader::tree_named(std::string_view name) {
+  if (last_name_ != nullptr && *last_name_ == name) return last_tree_;
+  auto found = trees_.find(name);
+  if (found == trees_.end()) {
+    if (name.empty()) return fail("a tree needs a name; give one with --tree");
+    if (name.size() > limits_.tree_name_bytes) {
+      return fail(fmt::format("the name of tree {} is too large: a name has at most {} bytes", text::quoted(name),
+                              limits_.tree_name_bytes));
+    }
+    tree opened;
+    const answer a = store_.run(store_.open_tree(name, opened));
+    if (!a.ok()) {
+      if (a.what() != category::not_found) return fail(fmt::format("opening tree {}", text::quoted(name)), a);
+      auto created = create_tree(store_, name, options_.node_bytes_of(name));
+      if (!created) return std::unexpected(created.error());
+      opened = std::move(*created);
+    }
+    found = trees_.emplace(name, std::move(opened)).first;
+  }
+  last_name_ = &found->first;
+  last_tree_ = &found->second;
+  return last_tree_;
+}
+
+outcome<void> batch_loader::check_sizes(std::string_view key, std::string_view value) const {
+  if (key.size() > limits_.key_bytes) {
+    return fail(fmt::format("the key of {} bytes is too large: a key has at most {}", key.size(), limits_.key_bytes));
+  }
+  if (value.size() > limits_.value_bytes) {
+    return fail(fmt::format("the value of {} bytes is too large: a value has at most {}", value.size(),
+                            limits_.value_bytes));
+  }
+  return {};
+}
+
+outcome<void> batch_loader::add(std::string_view tree_name, std::string_view key, std::string_view value) {
+  if (auto fits = check_sizes(key, value); !fits) return fits;
+  auto to = tree_named(tree_name);
+  if (!to) return std::unexpected(to.error());
+
+  if (commit_.active()) {
+    if (gathered_ % records_per_poll == 0) {
+      if (auto polled = commit_.poll(); !polled) return polled;
+    }
+    const bool full = held_bytes_.size() + key.size() + value.size() > held_bytes_max;
+    if (full || commit_.done()) {
+      if (auto done = await_commit(); !done) return done;
+    }
+  }
+  if (commit_.active()) {
+    hold(**to, key, value);
+  } else {
+    batch_.upsert(**to, key, value);
+  }
+  gathered_ += 1;
+  gathered_bytes_ += key.size() + value.size();
+  if (gathered_bytes_ > options_.cache_bytes) return too_large();
+  if (gathered_ < options_.batch_records) return {};
+  return commit();
+}
+
+void batch_loader::hold(const tree& to, std::string_view key, std::string_view value) {
+  held_bytes_ += key;
+  held_bytes_ += value;
+  held_.push_back({&to, key.size(), value.size()});
+}
+
+outcome<void> batch_loader::commit() {
+  if (auto done = await_commit(); !done) return done;
+  in_flight_ = gathered_;
+  in_flight_bytes_ = gathered_bytes_;
+  gathered_ = gathered_bytes_ = 0;
+  commit_.start([&] { return batch_.commit(durability::durable); });
+  return commit_.poll();
+}
+
+// Also moves what was gathered meanwhile into the batch, which is free now.
+outcome<void> batch_loader::await_commit() {
+  if (!commit_.active()) return {};
+  if (auto waited = commit_.wait(); !waited) return waited;
+  if (auto settled = settle(); !settled) return settled;
+  std::string_view rest = held_bytes_;
+  for (const held_record& r : held_) {
+    batch_.upsert(*r.to, rest.substr(0, r.key_bytes), rest.substr(r.key_bytes, r.value_bytes));
+    rest.remove_prefix(r.key_bytes + r.value_bytes);
+  }
+  held_.clear();
+  held_bytes_.clear();
+  return {};
+}
+
+outcome<void> batch_loader::settle() {
+  const answer a = commit_.take();
+  batch_.clear();
+  if (!a.ok()) {
+    gathered_ = in_flight_;
+    gathered_bytes_ = in_flight_bytes_;
+    const bool budget = a.what() == category::too_large || a.what() == category::no_memory ||
+                        a.what() == category::no_credit;
+    if (budget) return too_large();
+    return fail(fmt::format("committing a batch of {} records", in_flight_), a);
+  }
+  committed_ += in_flight_;
+  in_flight_ = 0;
+  return options_.acknowledged(committed_);
+}
+
+outcome<void> batch_loader::finish() {
+  if (auto done = await_commit(); !done) return done;
+  if (gathered_ == 0) return {};
+  if (auto started = commit(); !started) return started;
+  return await_commit();
+}
+
+outcome<void> batch_loader::stop() {
+  if (!commit_.active()) return {};
+  if (auto waited = commit_.wait(); !waited) return waited;
+  return settle();
+}
+
+std::unexpected<failure> batch_loader::too_large() const {
+  return fail(fmt::format("a batch of {} records with {} bytes is too large for the store's limits: use a smaller "
+                          "--batch (it is {}), a larger --cache (it is {}), or a store with a larger log",
+                          gathered_, gathered_bytes_, options_.batch_records,
+                          text::format_size(options_.cache_bytes)));
+}
+
+}  // namespace pleach::tool

@@ -1,0 +1,80 @@
+// Puts a stream of records into a store in atomic, durable batches of N, in the order of the stream.
+//
+// It knows no input format. While one batch commits, the next one is gathered.
+//
+// I1. Batches are committed one at a time: after a crash the store holds the first M records, M a multiple
+//     of N (or all), and M is at least the last count acknowledged.
+// I2. Memory: the library's batch (counted in its budget), and besides it at most `held_bytes_max` and one
+//     record, gathered while a commit runs.
+// I3. After a failure nothing more is committed; what was acknowledged stays.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "pleach/pleach.hh"
+#include "tools/outcome.hh"
+#include "tools/pending.hh"
+
+namespace pleach::tool {
+
+struct batch_loader_options {
+  std::uint64_t batch_records = 1000;
+  std::uint64_t cache_bytes = 0;  // for messages, and the bound of a batch
+  std::function<std::uint32_t(std::string_view tree)> node_bytes_of;
+  // Called after each durable commit with the records durable so far.
+  std::function<outcome<void>(std::uint64_t)> acknowledged;
+};
+
+class batch_loader {
+ public:
+  batch_loader(store& s, batch_loader_options options);
+
+  // Makes the tree if it is not there, also if no record follows.
+  outcome<void> meet_tree(std::string_view name);
+  outcome<void> add(std::string_view tree, std::string_view key, std::string_view value);
+  // Commits the last, partial batch.
+  outcome<void> finish();
+  // After a failure elsewhere: lets the commit in flight end; drops what is gathered.
+  outcome<void> stop();
+
+  std::uint64_t committed() const { return committed_; }
+
+ private:
+  struct held_record {
+    const tree* to;
+    std::size_t key_bytes, value_bytes;
+  };
+
+  outcome<const tree*> tree_named(std::string_view name);
+  outcome<void> check_sizes(std::string_view key, std::string_view value) const;
+  void hold(const tree& to, std::string_view key, std::string_view value);
+  outcome<void> commit();
+  outcome<void> await_commit();
+  outcome<void> settle();
+  std::unexpected<failure> too_large() const;
+
+  static constexpr std::size_t held_bytes_max = 2 << 20;
+
+  store& store_;
+  batch_loader_options options_;
+  limits limits_;
+  std::map<std::string, tree, std::less<>> trees_;
+  const std::string* last_name_ = nullptr;  // of the record before: mostly the same tree
+  const tree* last_tree_ = nullptr;
+  batch batch_;
+  pending commit_;  // of batch_; dies before it
+  std::string held_bytes_;
+  std::vector<held_record> held_;
+  std::uint64_t gathered_ = 0;        // records since the last commit was started
+  std::uint64_t gathered_bytes_ = 0;
+  std::uint64_t in_flight_ = 0;       // records of the commit that runs
+  std::uint64_t in_flight_bytes_ = 0;
+  std::uint64_t committed_ = 0;
+};
+
+}  // namespace pleach::tool

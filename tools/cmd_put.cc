@@ -1,0 +1,62 @@
+// pleach put: inserts or replaces one record, durably.
+#include <fmt/format.h>
+
+#include "tools/command.hh"
+#include "tools/open_store.hh"
+#include "tools/read_file.hh"
+
+namespace pleach::tool {
+
+namespace {
+
+// No store takes larger values; the store's own limit is checked by the library.
+constexpr std::uint64_t value_bytes_max = 64ull << 20;
+
+outcome<tree> tree_for(store& s, const command& c) {
+  tree opened;
+  const answer a = s.run(s.open_tree(c.tree, opened));
+  if (a.ok()) return opened;
+  if (a.what() != category::not_found) {
+    return fail(fmt::format("opening tree {}", text::quoted(c.tree)), a);
+  }
+  if (!c.create) return fail_unknown_tree(c.tree, "put makes it with --create");
+  return create_tree(s, c.tree, c.node_bytes);
+}
+
+}  // namespace
+
+outcome<int> run_put(const command& c) {
+  std::string value;
+  // Before the store is opened: whoever waits for input must not hold its lock.
+  if (c.value) {
+    value = *c.value;
+  } else {
+    auto read = read_whole(c.value_file, value_bytes_max);
+    if (!read) return std::unexpected(read.error());
+    value = std::move(*read);
+  }
+  auto s = open_store(c, access::write);
+  if (!s) return std::unexpected(s.error());
+
+  const limits most = s->limits();
+  if (c.key.size() > most.key_bytes) {
+    return fail(fmt::format("putting a key of {} bytes: too large: a key has at most {}", c.key.size(),
+                            most.key_bytes));
+  }
+  if (value.size() > most.value_bytes) {
+    return fail(fmt::format("putting a value of {} bytes: too large: a value has at most {}", value.size(),
+                            most.value_bytes));
+  }
+  {
+    auto t = tree_for(*s, c);
+    if (!t) return std::unexpected(t.error());
+    const answer a = s->run(t->upsert(c.key, value));
+    if (!a.ok()) {
+      return fail(fmt::format("putting key {} into tree {}", text::quoted(c.key), text::quoted(c.tree)), a);
+    }
+  }
+  if (auto closed = close_store(*s); !closed) return std::unexpected(closed.error());
+  return exit_done;
+}
+
+}  // namespace pleach::tool

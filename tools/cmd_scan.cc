@@ -1,0 +1,91 @@
+// pleach scan: the records of a range in key order, or backwards, as JSON Lines.
+//
+// I1. The range is [max(from, prefix), min(to, prefix's successor)); --reverse only turns the order.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "tools/command.hh"
+#include "tools/open_store.hh"
+#include "tools/signals.hh"
+#include "tools/text/json_lines.hh"
+#include "tools/text/safe_output.hh"
+#include "tools/walk.hh"
+
+namespace pleach::tool {
+
+namespace {
+
+struct key_range {
+  std::string lower;                 // inclusive
+  std::optional<std::string> upper;  // exclusive; none: to the end
+  bool empty() const { return upper && *upper <= lower; }
+};
+
+// RETURNS: the least key above all that begin with `prefix`; none if there is no such key.
+std::optional<std::string> successor(std::string prefix) {
+  while (!prefix.empty() && static_cast<unsigned char>(prefix.back()) == 0xff) prefix.pop_back();
+  if (prefix.empty()) return std::nullopt;
+  prefix.back() = static_cast<char>(static_cast<unsigned char>(prefix.back()) + 1);
+  return prefix;
+}
+
+key_range range_of(const command& c) {
+  key_range r{c.from.value_or(""), c.to};
+  if (!c.prefix) return r;
+  r.lower = std::max(r.lower, *c.prefix);
+  if (auto end = successor(*c.prefix); end && (!r.upper || *end < *r.upper)) r.upper = std::move(end);
+  return r;
+}
+
+// To the first record of the range in the direction of travel, or past it.
+answer place(store& s, cursor& at, const key_range& r, bool reverse) {
+  if (!reverse) return settled(s.run(at.seek(r.lower)));
+  if (!r.upper) return settled(s.run(at.last()));
+  const answer a = settled(s.run(at.seek_at_most(*r.upper)));
+  if (a.ok() && at.valid() && at.key() == *r.upper) return step_back(s, at);
+  return a;
+}
+
+bool inside(const cursor& at, const key_range& r) {
+  return at.key() >= r.lower && (!r.upper || at.key() < *r.upper);
+}
+
+}  // namespace
+
+outcome<int> run_scan(const command& c) {
+  auto s = open_store(c, access::read);
+  if (!s) return std::unexpected(s.error());
+  auto t = open_tree(*s, c.tree);
+  if (!t) return std::unexpected(t.error());
+  const std::string doing = fmt::format("scanning tree {}", text::quoted(c.tree));
+
+  key_range r = range_of(c);
+  const std::size_t key_bytes_max = s->limits().key_bytes;
+  if (r.lower.size() > key_bytes_max || (r.upper && r.upper->size() > key_bytes_max)) {
+    return fail(fmt::format("{}: a bound of the range is too large: a key has at most {} bytes", doing, key_bytes_max));
+  }
+  text::safe_output output;
+  cursor at(*t);
+  answer a;
+  const std::uint64_t limit = c.limit.value_or(~0ull);
+  const bool nothing = r.empty() || limit == 0;
+  if (!nothing) a = place(*s, at, r, c.reverse);
+  std::string line;
+  for (std::uint64_t count = 0; !nothing && a.ok() && at.valid() && inside(at, r); ) {
+    line.clear();
+    const bool written = c.keys_only ? text::append_json_key_line(line, c.tree, at.key())
+                                     : text::append_json_line(line, c.tree, at.key(), at.value());
+    if (!written) return fail(doing + ": the tree's name is not valid UTF-8, which JSON Lines cannot hold");
+    if (auto done = output.write(line); !done) return fail(done.error(), exit_done);
+    if (++count == limit) break;
+    if (interrupted()) return fail(fmt::format("{}: interrupted after {} records", doing, count));
+    a = c.reverse ? step_back(*s, at) : step_forward(*s, at);
+  }
+  // What was found before an error is good: print it.
+  if (auto done = output.commit(); !done) return fail(done.error(), exit_done);
+  if (!a.ok()) return fail(doing, a);
+  return exit_done;
+}
+
+}  // namespace pleach::tool

@@ -1,0 +1,61 @@
+// pleach trees: name, records, bytes and height of every tree, by name.
+//
+// Text: one line a tree, fields separated by tabs. A name that cannot stand in a line is shown in quotes.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "tools/command.hh"
+#include "tools/open_store.hh"
+#include "tools/text/hex.hh"
+#include "tools/text/json_lines.hh"
+#include "tools/text/safe_output.hh"
+#include "tools/text/utf8.hh"
+
+namespace pleach::tool {
+
+namespace {
+
+std::string shown_name(const std::string& name) {
+  const bool control = std::ranges::any_of(name, [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+  return control || name.empty() || !text::utf8_valid(name) ? text::quoted(name) : name;
+}
+
+void append_json(std::string& out, const tree_info& t) {
+  if (text::utf8_valid(t.name)) {
+    out += "{\"name\":";
+    text::append_json_string(out, t.name);
+  } else {
+    out += fmt::format("{{\"name_hex\":\"{}\"", text::to_hex(t.name));
+  }
+  out += fmt::format(",\"records\":{},\"bytes\":{},\"height\":{},\"node_bytes\":{}}}", t.records, t.bytes,
+                     t.height, t.node_bytes);
+}
+
+}  // namespace
+
+outcome<int> run_trees(const command& c) {
+  auto s = open_store(c, access::read);
+  if (!s) return std::unexpected(s.error());
+  auto all = list_trees(*s);
+  if (!all) return std::unexpected(all.error());
+
+  std::string out;
+  if (c.json) out += "[";
+  for (const tree_info& t : *all) {
+    if (c.json) {
+      if (&t != &all->front()) out += ",";
+      append_json(out, t);
+    } else {
+      out += fmt::format("{}\t{}\t{}\t{}\n", shown_name(t.name), t.records, t.bytes, t.height);
+    }
+  }
+  if (c.json) out += "]\n";
+
+  text::safe_output output;
+  if (auto done = output.write(out); !done) return fail(done.error(), exit_done);
+  if (auto done = output.commit(); !done) return fail(done.error(), exit_done);
+  return exit_done;
+}
+
+}  // namespace pleach::tool

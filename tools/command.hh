@@ -1,0 +1,79 @@
+// What the command line said, decoded: sizes are bytes, hex is bytes. main.cc fills it, cmd_*.cc read it.
+//
+// One flat struct for all commands: a field that a command has no option for keeps its default.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "pleach/pleach.hh"
+#include "tools/outcome.hh"
+
+namespace pleach::tool {
+
+enum class text_format : std::uint8_t { jsonl, dump };
+
+struct command {
+  std::string name;   // "get"
+  std::string store;  // path
+
+  // Common.
+  std::uint64_t cache_bytes = 256ull << 20;
+  device_kind device = device_kind::automatic;
+  bool hex = false;
+  bool quiet = false;
+  bool json = false;
+
+  // One record.
+  std::string tree;
+  std::string key;
+  std::optional<std::string> value;  // without it, `value_file` says where it is
+  std::string value_file;            // "-": standard input
+  bool create = false;
+
+  // scan
+  std::optional<std::string> from, to, prefix;
+  std::optional<std::uint64_t> limit;
+  bool reverse = false;
+  bool keys_only = false;
+
+  // load, save
+  std::vector<std::string> trees;  // at most one for load
+  text_format format = text_format::jsonl;
+  std::string file = "-";  // "-": standard input or output
+  std::uint64_t batch_records = 1000;
+  bool ack = false;
+  bool lenient = false;
+  bool print = false;
+  std::optional<std::uint64_t> mapsize;
+  std::uint32_t node_bytes = 16 << 10;  // of trees that are created
+  std::vector<std::pair<std::string, std::uint32_t>> node_bytes_of;
+
+  // fsck: what its habitual options ask for is always so.
+  bool check_only = true;
+  bool check_always = true;
+
+  // mkfs, grow
+  std::uint64_t size_bytes = 0;  // 0: the default
+  std::uint64_t log_bytes = 0;
+  bool force = false;
+};
+
+// RETURNS: the exit code when all went as asked (`get` of a missing key and fsck's bits included).
+outcome<int> run_mkfs(const command& c);
+outcome<int> run_grow(const command& c);
+outcome<int> run_trees(const command& c);
+outcome<int> run_put(const command& c);
+outcome<int> run_get(const command& c);
+outcome<int> run_del(const command& c);
+outcome<int> run_drop(const command& c);
+outcome<int> run_scan(const command& c);
+outcome<int> run_load(const command& c);
+outcome<int> run_save(const command& c);
+outcome<int> run_fsck(const command& c);
+outcome<int> run_stat(const command& c);
+
+}  // namespace pleach::tool

@@ -1,0 +1,393 @@
+// The command line of pleach: which options each command has, and the exit codes. Commands are in cmd_*.cc.
+//
+// The only file that knows CLI11. One parser per command: a tree or a key named like a command is no command.
+//
+// I1. Options stand anywhere, also before the command; "--" ends them.
+// I2. Exit codes: 0 done, 1 get/del of a key that is not there, 4 fsck found errors, 8 operational error,
+//     16 bad, no or unknown command or option.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <charconv>
+#include <cstdio>
+#include <exception>
+#include <functional>
+
+#include "tools/command.hh"
+#include "tools/signals.hh"
+#include "tools/text/hex.hh"
+#include "tools/text/size.hh"
+
+namespace pleach::tool {
+
+namespace {
+
+// What the options hold before they are decoded.
+struct raw_command {
+  std::string cache, device = "auto", size, log_size, mapsize, node, format = "jsonl";
+  std::string key, value, from, to, prefix, limit, batch = "1000", dump_tree;
+  std::vector<std::string> nodes;
+};
+
+struct usage_error {
+  std::string sentence;
+};
+
+using set_up = void (*)(CLI::App&, raw_command&, command&);
+
+struct entry {
+  const char* name;
+  const char* summary;
+  const char* footer;
+  set_up options;
+  outcome<int> (*run)(const command&);
+};
+
+void add_store(CLI::App& app, command& c) {
+  app.add_option("STORE", c.store, "the store: a file or a block device")->required();
+}
+void add_tree(CLI::App& app, command& c) { app.add_option("TREE", c.tree, "name of the tree")->required(); }
+void add_key(CLI::App& app, raw_command& raw) {
+  app.add_option("KEY", raw.key, "the key; hex digits with --hex")->required();
+}
+void add_json(CLI::App& app, command& c) { app.add_flag("--json", c.json, "print JSON"); }
+
+void set_up_mkfs(CLI::App& app, raw_command& raw, command& c) {
+  add_store(app, c);
+  app.add_option("--size", raw.size, "size of the store (1GiB for a file; a block device's own size)")
+      ->type_name("SIZE");
+  app.add_option("--log-size", raw.log_size, "size of the log (64MiB; less in a small store)")->type_name("SIZE");
+  app.add_flag("--force", c.force, "overwrite what is there");
+}
+void set_up_grow(CLI::App& app, raw_command& raw, command& c) {
+  add_store(app, c);
+  app.add_option("--size", raw.size, "the new size")->type_name("SIZE")->required();
+}
+void set_up_trees(CLI::App& app, raw_command&, command& c) {
+  add_store(app, c);
+  add_json(app, c);
+}
+void set_up_put(CLI::App& app, raw_command& raw, command& c) {
+  add_store(app, c);
+  add_tree(app, c);
+  add_key(app, raw);
+  app.add_option("VALUE", raw.value, "the value; hex digits with --hex; - reads standard input");
+  app.add_option("--value-file", c.value_file, "read the value from a file, as it is")->type_name("FILE");
+  app.add_flag("--create", c.create, "make the tree if it is not there");
+  app.add_option("--node", raw.node, "largest node of a tree that is made (16KiB)")->type_name("SIZE");
+}
+void set_up_record(CLI::App& app, raw_command& raw, command& c) {
+  add_store(app, c);
+  add_tree(app, c);
+  add_key(app, raw);
+}
+void set_up_drop(CLI::App& app, raw_command&, command& c) {
+  add_store(app, c);
+  add_tree(app, c);
+}
+void set_up_scan(CLI::App& app, raw_command& raw, command& c) {
+  add_store(app, c);
+  add_tree(app, c);
+  app.add_option("--from", raw.from, "first key (inclusive)")->type_name("KEY");
+  app.add_option("--to", raw.to, "end (exclusive)")->type_name("KEY");
+  app.add_option("--prefix", raw.prefix, "only keys that begin so")->type_name("KEY");
+  app.add_option("--limit", raw.limit, "at most so many records")->type_name("N");
+  app.add_flag("--reverse", c.reverse, "backwards through the same range");
+  app.add_flag("--keys-only", c.keys_only, "leave the values out");
+}
+void add_format(CLI::App& app, raw_command& raw) {
+  app.add_option("--format", raw.format, "jsonl (default) or dump")->type_name("FORMAT");
+}
+void set_up_load(CLI::App& app, raw_command& raw, command& c) {
+  add_store(app, c);
+  app.add_option("FILE", c.file, "the input; standard input without it or with -");
+  app.add_option("--tree", raw.dump_tree, "tree of records and sections that name none; renames a dump's only section")
+      ->type_name("TREE");
+  add_format(app, raw);
+  app.add_option("--batch", raw.batch, "records of one atomic commit (1000)")->type_name("N");
+  app.add_flag("--ack", c.ack, "print 'acked COUNT' after each durable commit");
+  app.add_flag("--lenient", c.lenient, "warn of what a dump says and this store cannot keep, and go on");
+  app.add_option("--node", raw.nodes, "largest node of trees that are made (16KiB); TREE=SIZE for one; repeatable")
+      ->type_name("[TREE=]SIZE")
+      ->allow_extra_args(false);
+}
+void set_up_save(CLI::App& app, raw_command& raw, command& c) {
+  add_store(app, c);
+  app.add_option("FILE", c.file, "the output, replaced as a whole; standard output without it or with -");
+  app.add_option("--tree", c.trees, "only this tree; repeatable")->type_name("TREE")->allow_extra_args(false);
+  add_format(app, raw);
+  app.add_flag("--print", c.print, "dump: printable characters as they are, not hex");
+  app.add_option("--mapsize", raw.mapsize, "dump: add the line that mdb_load needs above 1MiB; db_load refuses it")
+      ->type_name("SIZE");
+}
+void set_up_fsck(CLI::App& app, raw_command&, command& c) {
+  add_store(app, c);
+  app.add_flag("-n", c.check_only, "change nothing (always so)");
+  app.add_flag("-f", c.check_always, "check although the store looks clean (always so)");
+  add_json(app, c);
+}
+
+constexpr const char* no_footer = "";
+constexpr std::array entries{
+    entry{"mkfs", "make a store", "Refuses what exists, and a device in use, without --force.", set_up_mkfs, run_mkfs},
+    entry{"grow", "make a store in a file larger", no_footer, set_up_grow, run_grow},
+    entry{"trees", "list the trees: name, records, bytes, height", no_footer, set_up_trees, run_trees},
+    entry{"put", "insert or replace a record", "Put -- before a key or value that begins with -.", set_up_put, run_put},
+    entry{"get", "print the value of a key", "Exit 1 if the key is not there.", set_up_record, run_get},
+    entry{"del", "delete a record", "Exit 1 if the key is not there.", set_up_record, run_del},
+    entry{"drop", "remove a tree with its records", no_footer, set_up_drop, run_drop},
+    entry{"scan", "print a range of records as JSON Lines", no_footer, set_up_scan, run_scan},
+    entry{"load", "load JSON Lines or a text dump in atomic batches",
+          "The dump format is that of db_dump and mdb_dump.", set_up_load, run_load},
+    entry{"save", "save trees as JSON Lines or as a text dump", "db_load and mdb_load read the dump format.",
+          set_up_save, run_save},
+    entry{"fsck", "check everything, change nothing", "Exit 0 clean, 4 errors, 8 could not check, 16 usage.",
+          set_up_fsck, run_fsck},
+    entry{"stat", "print size, version and all counters", no_footer, set_up_trees, run_stat},
+};
+
+// Needed to find the command among options that stand before it, and to split --name=value.
+constexpr std::array valued_options{"--size",   "--log-size", "--value-file", "--node",  "--from",   "--to",  "--prefix",
+                                    "--limit",  "--tree",     "--format",     "--batch", "--mapsize", "--cache",
+                                    "--device"};
+
+bool takes_value(std::string_view option) { return std::ranges::find(valued_options, option) != valued_options.end(); }
+
+struct split_line {
+  std::string name;  // of the command; empty: there is none
+  std::vector<std::string> arguments;
+  bool help = false, version = false;  // asked for before any command
+};
+
+split_line split(int argc, char** argv) {
+  split_line line;
+  bool named = false, options_ended = false;
+  for (int i = 1; i < argc; ++i) {
+    std::string word = argv[i];
+    if (!options_ended && word == "--") {
+      options_ended = true;
+      line.arguments.push_back(word);
+    } else if (!options_ended && word.size() > 1 && word.front() == '-') {
+      if (!named && (word == "--help" || word == "-h")) line.help = true;
+      if (!named && word == "--version") line.version = true;
+      const std::size_t equals = word.find('=');
+      const bool joined = equals != std::string::npos && takes_value(std::string_view(word).substr(0, equals));
+      if (joined) {
+        line.arguments.push_back(word.substr(0, equals));
+        line.arguments.push_back(word.substr(equals + 1));
+      } else {
+        line.arguments.push_back(word);
+        if (takes_value(word) && i + 1 < argc) line.arguments.emplace_back(argv[++i]);
+      }
+    } else if (!named) {
+      named = true;
+      line.name = word;
+    } else {
+      line.arguments.push_back(word);
+    }
+  }
+  return line;
+}
+
+std::uint64_t size_of(const char* option, const std::string& text) {
+  auto bytes = text::parse_size(text);
+  if (!bytes) throw usage_error{fmt::format("{}: {}", option, bytes.error().message())};
+  return *bytes;
+}
+
+std::uint64_t count_of(const char* option, const std::string& text) {
+  std::uint64_t n = 0;
+  const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), n);
+  if (fault != std::errc() || end != text.data() + text.size()) {
+    throw usage_error{fmt::format("{}: {} is not a whole number", option, text::quoted(text))};
+  }
+  return n;
+}
+
+std::uint32_t node_of(const std::string& text) {
+  const std::uint64_t bytes = size_of("--node", text);
+  if (bytes < 4096 || bytes > (1 << 20) || !std::has_single_bit(bytes)) {
+    throw usage_error{fmt::format("--node: {} is no node size: a power of two from 4KiB to 1MiB", text)};
+  }
+  return static_cast<std::uint32_t>(bytes);
+}
+
+std::string bytes_of(const char* option, const std::string& text, bool hex) {
+  if (!hex) return text;
+  std::string bytes;
+  if (const auto fault = text::decode_hex(text, bytes); fault != text::hex_fault::none) {
+    throw usage_error{fmt::format("{}: {} {}", option, text::quoted(text), text::sentence(fault))};
+  }
+  return bytes;
+}
+
+bool given(const CLI::App& app, const std::string& option) {
+  const CLI::Option* found = app.get_option_no_throw(option);
+  return found != nullptr && found->count() > 0;
+}
+
+void decode_value(const CLI::App& app, const raw_command& raw, command& c) {
+  const bool positional = given(app, "VALUE"), in_file = given(app, "--value-file");
+  if (positional == in_file) {
+    throw usage_error{positional ? "VALUE and --value-file exclude each other"
+                                 : "a value is missing: give VALUE, --value-file FILE, or - for standard input"};
+  }
+  if (in_file) return;
+  if (raw.value == "-") {
+    c.value_file = "-";
+  } else {
+    c.value = bytes_of("VALUE", raw.value, c.hex);
+  }
+}
+
+void decode_nodes(const raw_command& raw, command& c) {
+  if (!raw.node.empty()) c.node_bytes = node_of(raw.node);
+  for (const std::string& each : raw.nodes) {
+    const std::size_t equals = each.rfind('=');  // a tree's name may hold '='
+    if (equals == std::string::npos) {
+      c.node_bytes = node_of(each);
+    } else {
+      c.node_bytes_of.emplace_back(each.substr(0, equals), node_of(each.substr(equals + 1)));
+    }
+  }
+}
+
+// ERRORS: throws usage_error.
+void decode(const CLI::App& app, const raw_command& raw, command& c) {
+  if (given(app, "--cache")) c.cache_bytes = size_of("--cache", raw.cache);
+  if (raw.device == "uring") {
+    c.device = device_kind::uring;
+  } else if (raw.device == "threads") {
+    c.device = device_kind::threads;
+  } else if (raw.device != "auto") {
+    throw usage_error{fmt::format("--device: {} is not auto, uring or threads", text::quoted(raw.device))};
+  }
+  if (given(app, "--size")) {
+    c.size_bytes = size_of("--size", raw.size);
+    if (c.size_bytes == 0) throw usage_error{"--size: a store has a size"};
+  }
+  if (given(app, "--log-size")) {
+    c.log_bytes = size_of("--log-size", raw.log_size);
+    if (c.log_bytes == 0) throw usage_error{"--log-size: a log has a size"};
+  }
+  if (given(app, "--mapsize")) c.mapsize = size_of("--mapsize", raw.mapsize);
+  if (raw.format != "jsonl" && raw.format != "dump") {
+    throw usage_error{fmt::format("--format: {} is not jsonl or dump", text::quoted(raw.format))};
+  }
+  c.format = raw.format == "dump" ? text_format::dump : text_format::jsonl;
+  if (c.format != text_format::dump && (c.print || c.mapsize)) {
+    throw usage_error{"--print and --mapsize need --format dump"};
+  }
+  c.batch_records = count_of("--batch", raw.batch);
+  if (c.batch_records == 0) throw usage_error{"--batch: a batch has at least one record"};
+  if (given(app, "--limit")) c.limit = count_of("--limit", raw.limit);
+  c.key = bytes_of("KEY", raw.key, c.hex);
+  if (given(app, "--from")) c.from = bytes_of("--from", raw.from, c.hex);
+  if (given(app, "--to")) c.to = bytes_of("--to", raw.to, c.hex);
+  if (given(app, "--prefix")) c.prefix = bytes_of("--prefix", raw.prefix, c.hex);
+  if (c.name == "load" && given(app, "--tree")) c.trees = {raw.dump_tree};
+  if (c.name == "put") decode_value(app, raw, c);
+  decode_nodes(raw, c);
+}
+
+void add_common(CLI::App& app, raw_command& raw, command& c) {
+  app.add_option("--cache", raw.cache, "the store's whole memory budget (256MiB)")->type_name("SIZE")->group("Common");
+  app.add_flag("--hex", c.hex, "keys and values on the command line are hex digits")->group("Common");
+  app.add_option("--device", raw.device, "auto, uring or threads")->type_name("KIND")->group("Common");
+  app.add_flag("--quiet", c.quiet, "no progress, no warnings")->group("Common");
+  app.set_version_flag("--version", fmt::format("pleach {}", version()), "print the version");
+}
+
+std::string general_help() {
+  std::string out = "Pleach keeps metadata in named, ordered trees in one crash-safe store.\n\n"
+                    "Usage: pleach COMMAND STORE [ARGUMENTS] [OPTIONS]\n\nCommands:\n";
+  for (const entry& e : entries) out += fmt::format("  {:<8}{}\n", e.name, e.summary);
+  out += "\nCommon options, anywhere; -- ends options:\n"
+         "  --cache SIZE      the store's whole memory budget (256MiB)\n"
+         "  --hex             keys and values on the command line are hex digits\n"
+         "  --device KIND     auto, uring or threads\n"
+         "  --quiet           no progress, no warnings\n"
+         "  --version         print the version\n"
+         "  --help            this text; `pleach COMMAND --help` for a command\n\n"
+         "SIZE is a number of bytes, or has KiB, MiB, GiB or TiB.\n"
+         "Exit codes: 0 done, 1 the key is not there (get, del), 8 operational error, 16 bad command or option;\n"
+         "fsck: 0 clean, 4 errors found, 8 could not check, 16 usage.\n";
+  return out;
+}
+
+int complain(const std::string& sentence) {
+  fmt::print(stderr, "pleach: {}\n", sentence);
+  return exit_usage;
+}
+
+// RETURNS: 0, or exit_failed if standard output did not take it.
+int print_out(const std::string& text) {
+  std::fputs(text.c_str(), stdout);
+  return std::fflush(stdout) == 0 ? exit_done : exit_failed;
+}
+
+int execute(const entry& e, command& c) {
+  const auto ended = e.run(c);
+  if (ended) return *ended;
+  const failure& f = ended.error();
+  if (!f.sentence.empty()) fmt::print(stderr, "pleach {}: {}: {}\n", c.name, c.store, f.sentence);
+  return f.code;
+}
+
+int run_command(const entry& e, std::vector<std::string> arguments) {
+  command c;
+  c.name = e.name;
+  raw_command raw;
+  CLI::App app(e.summary, fmt::format("pleach {}", e.name));
+  app.footer(e.footer);
+  app.get_formatter()->column_width(24);
+  e.options(app, raw, c);
+  add_common(app, raw, c);
+  try {
+    std::ranges::reverse(arguments);  // CLI11 takes them from the back
+    app.parse(std::move(arguments));
+    decode(app, raw, c);
+    if (c.store.empty()) throw usage_error{"STORE is empty"};
+  } catch (const CLI::CallForHelp&) {
+    return print_out(app.help());
+  } catch (const CLI::CallForVersion& v) {
+    return print_out(std::string(v.what()) + "\n");
+  } catch (const CLI::ParseError& p) {
+    return complain(fmt::format("{}: {}; see `pleach {} --help`", e.name, p.what(), e.name));
+  } catch (const usage_error& u) {
+    return complain(fmt::format("{}: {}; see `pleach {} --help`", e.name, u.sentence, e.name));
+  }
+  return execute(e, c);
+}
+
+int run(int argc, char** argv) {
+  install_signal_handlers();
+  split_line line = split(argc, argv);
+  if (line.name.empty()) {
+    if (line.help) return print_out(general_help());
+    if (line.version) return print_out(fmt::format("pleach {}\n", version()));
+    return complain("no command; see `pleach --help`");
+  }
+  const auto found = std::ranges::find(entries, line.name, &entry::name);
+  if (found == entries.end()) {
+    return complain(fmt::format("unknown command {}; see `pleach --help`", text::quoted(line.name)));
+  }
+  return run_command(*found, std::move(line.arguments));
+}
+
+}  // namespace
+
+}  // namespace pleach::tool
+
+int main(int argc, char** argv) {
+  // Ordinary outcomes are no exceptions; these are a want of memory and broken promises of a library.
+  try {
+    return pleach::tool::run(argc, argv);
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "pleach: {}\n", e.what());
+    return pleach::tool::exit_failed;
+  }
+}
