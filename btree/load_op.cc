@@ -3,6 +3,10 @@
 namespace pleach::btree {
 
 cache::descriptor* load_op::run(context& c, page_ref ref) {
+  if (c.loop.in_callback()) {  // nothing may poll there
+    out.code = errc::invalid;
+    return nullptr;
+  }
   prepare(c, ref);
   c.loop.start(*this);
   if (status s = c.loop.run_until(*this); !s) {

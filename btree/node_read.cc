@@ -45,6 +45,8 @@ inline u32 lower_head(const std::byte* s, u32 begin, u32 end, u32 head) {
   return static_cast<u32>(p - s) / slot_unit + (load_le<u16>(p + 2) < head);
 }
 
+constexpr u32 fetched_at_once = 16;
+
 /// Search of `suffix` among slots [begin, count).
 search_result find_suffix(const node_view& n, u32 begin, const std::byte* suffix, u32 length) {
   const std::byte* const s = slots(n);
@@ -58,13 +60,15 @@ search_result find_suffix(const node_view& n, u32 begin, const std::byte* suffix
     const parsed r = parse(base + ((slot_word(s, index) & 0xffff) << shift));
     return compare_bytes(r.key, r.key_length, suffix, length);
   };
-  const int first = against(low);
-  if (first >= 0) return {low, first == 0};
-  ++low;
-  if (low == count || head_at(s, low) != head) return {low, false};
-  // Many equal heads (long common beginnings that no fence cuts off): which way to go is random, so
-  // no branch on it.
+  if (low + 1 == count || head_at(s, low + 1) != head) {
+    const int only = against(low);
+    return {low + (only < 0), only == 0};
+  }
+  // Several equal heads. Their records are fetched at once, so that the search waits for memory once and not at each step;
+  // which way it goes is random, so no branch on it.
   u32 n_left = (head == 0xffff ? count : lower_head(s, low, count, head + 1)) - low;
+  for (u32 i = low, end = low + std::min(n_left, fetched_at_once); i < end; ++i)
+    __builtin_prefetch(base + ((slot_word(s, i) & 0xffff) << shift));
   while (n_left > 0) {
     const u32 half = n_left / 2;
     const u32 less = static_cast<u32>(against(low + half)) >> 31;

@@ -68,10 +68,11 @@ sm::step read_op::down() {
       return go(grant_.held ? LOAD : ADMIT);
     }
   }
-  for (;;) {
+  // Within one tick nothing changes: below the page where this tick starts, a child that its parent refers to is the right one.
+  for (bool trusted = false;; trusted = true) {
     node_view n(d->reader());
     n.prefetch();
-    if (d->header().tree_id != tree_->id || !in_range(n, key_, below_, rightmost_))
+    if (!trusted && (d->header().tree_id != tree_->id || !in_range(n, key_, below_, rightmost_)))
       return give_up_or_restart();
     if (n.is_leaf()) {
       page_ = d;

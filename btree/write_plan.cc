@@ -30,9 +30,13 @@ u64 change_bytes(const node_view& n, u32 changes, u32 added) {
   return rewritten ? whole_page(n.size()) : std::min<u64>(whole_page(n.size()), bytes);
 }
 
+/// A value moves to an extent if its record is too large for a leaf, but only where the reference is smaller than the value.
+bool goes_to_extent(const tree& t, const write_item& i) {
+  return i.key.size() + i.value.size() > max_inline_record(t) && i.value.size() > sizeof(value_reference);
+}
+
 u32 value_length(const tree& t, const write_item& i) {
-  return i.key.size() + i.value.size() > max_inline_record(t) ? sizeof(value_reference)
-                                                              : static_cast<u32>(i.value.size());
+  return goes_to_extent(t, i) ? sizeof(value_reference) : static_cast<u32>(i.value.size());
 }
 
 }  // namespace
@@ -179,7 +183,7 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
   }
   u32 length = value_length(*item.t, item);
   item.extent = -1;
-  if (item.key.size() + item.value.size() > max_inline_record(*item.t)) {
+  if (goes_to_extent(*item.t, item)) {
     item.extent = static_cast<i32>(out.needs.size());
     u32 blocks = static_cast<u32>(ceil_div<u64>(item.value.size(), block_bytes));
     out.needs.push_back({blocks, 0});

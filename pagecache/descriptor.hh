@@ -20,7 +20,8 @@ enum class page_state : u8 {
   DEAD,      ///< freed by a group; leaves when unpinned and that group is durable
 };
 
-struct descriptor {
+/// The first cache line holds what a lookup and a read need.
+struct alignas(64) descriptor {
   page_addr addr;
   generation_t gen = 0;
   page_state state = page_state::FREE;
@@ -39,11 +40,11 @@ struct descriptor {
   u32 image = 0;               ///< images of this page copied or in flight
   errc error = errc::ok;
   std::byte* data = nullptr;   ///< frame address; may change across a wait (frames move)
+  u64 content_version = 0;     ///< any change
+  lsn_t last_lsn = 0;          ///< group that changed it last
   u64 latch = 0;               ///< latch + version word for several reactors; only step_guard touches it
   u64 structure_version = 0;   ///< fences, children, life
-  u64 content_version = 0;     ///< any change
   capture_state capture;
-  lsn_t last_lsn = 0;          ///< group that changed it last
   lsn_t rec_lsn = 0;           ///< first group whose change is not in a written image
   lsn_t member_lsn = 0;
   list_link member_link;       ///< of the group's members
@@ -55,5 +56,6 @@ struct descriptor {
   page_reader reader() const { return {data, size()}; }
   const page_header& header() const { return *reinterpret_cast<const page_header*>(data); }
 };
+static_assert(sizeof(descriptor) == 192);
 
 }  // namespace pleach::cache

@@ -63,6 +63,7 @@ operation batch::commit(durability d) {
   state& s = *state_;
   internal::store_state* store = s.store.get();
   s.items.clear();
+  if (s.entries.size() > internal::max_batch_records) return operation_access::refuse(store, errc::too_large);
   const std::byte* base = reinterpret_cast<const std::byte*>(s.text.data());
   for (const state::entry& e : s.entries) {
     if (errc code = internal::check_tree(e.tree, true); !is_ok(code))

@@ -34,9 +34,12 @@ sm::step drop_op::tick(phase p) noexcept {
         return fail(write_.out.code);
       }
       core_->forget(name_);
+      forgotten_ = true;
       reclaim_.prepare(tree_, *core_->catalogue, as_bytes(name_), record_);
       return sub(reclaim_, CLEANUP);
     case CLEANUP:
+      // A cancel after the mark only detaches: the tree is gone; the next writable open gives its pages back.
+      if (write_.applied() && !forgotten_) core_->forget(name_);
       if (is_ok(out.code) && !is_ok(reclaim_.out.code)) {
         out.code = reclaim_.out.code;
         bad_ = reclaim_.bad_page();

@@ -29,6 +29,7 @@ class drop_op final : public sm::machine<drop_op> {
   btree::tree_record record_{};
   btree::tree tree_;
   page_addr bad_;
+  bool forgotten_ = false;
   btree::read_op read_;
   btree::write_op write_;
   btree::reclaim_op reclaim_;

@@ -36,14 +36,18 @@ class refused_body final : public body {
 }  // namespace
 
 u64 fork_generation() { return forks.load(std::memory_order_relaxed); }
+u64 this_thread() { return static_cast<u64>(pthread_self()); }
 
 errc store_state::check_caller() {
   (void)register_fork_handler;
   if (c == nullptr || c->closed) return errc::tree_closed;
   if (fork_generation != internal::fork_generation()) return errc::forked;
-  u64 self = static_cast<u64>(pthread_self());
-  if (thread == 0) thread = self;
-  return thread == self ? errc::ok : errc::wrong_thread;
+  return thread == this_thread() ? errc::ok : errc::wrong_thread;
+}
+
+errc store_state::check_blocking() {
+  errc e = check_caller();
+  return is_ok(e) && c->loop.in_callback() ? errc::invalid : e;
 }
 
 operation operation_access::refuse(store_state* s, errc code) {

@@ -10,6 +10,7 @@ using internal::store_state;
 
 std::vector<counter> store::stats() const {
   const store_layer::core& c = *state_->c;
+  if (c.closed) return {};
   cache::cache_statistics p = c.pages->stats();
   txn::engine_statistics e = c.engine->stats();
   const btree::tree_statistics& t = c.ctx->stats;
@@ -91,7 +92,7 @@ std::string store::stats_json() const {
 std::expected<check_report, error> store::check(
     const std::function<bool(std::uint64_t, std::uint64_t)>& progress) {
   store_state& s = *state_;
-  if (errc e = s.check_caller(); !is_ok(e))
+  if (errc e = s.check_blocking(); !is_ok(e))
     return std::unexpected(error{static_cast<u32>(e), fmt::format("checking {}: {}", s.path, sentence_of(e))});
   store_layer::core& c = *s.c;
   check_report report;

@@ -13,18 +13,24 @@ namespace pleach::internal {
 using store_layer::core;
 using store_layer::open_tree;
 
+/// limits().transaction_records
+inline constexpr u64 max_batch_records = 10'000;
+
 struct store_state {
   std::shared_ptr<core> c;
   u64 in_flight = 0;          ///< operations started and not done
-  u64 thread = 0;             ///< the thread of the first call; 0: none yet
+  u64 thread = 0;             ///< the thread that opened it, and polls
   u64 fork_generation = 0;
   std::string path;
   std::unique_ptr<sm::environment> own_environment;
 
   /// RETURNS: ok, or why this call is not allowed here: another thread, a forked child, a closed store.
   errc check_caller();
+  /// The same for a call that polls until it is done: not inside a callback either.
+  errc check_blocking();
 };
 u64 fork_generation();
+u64 this_thread();
 
 struct tree_state {
   std::shared_ptr<open_tree> open;

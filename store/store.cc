@@ -25,6 +25,7 @@ error public_error(const store_layer::trouble& t) { return {static_cast<u32>(t.c
 store operation_access::make_store(std::shared_ptr<store_state> s) {
   store made;
   s->fork_generation = fork_generation();
+  s->thread = this_thread();  // the reactor belongs to it from the recovery on
   made.state_ = std::move(s);
   return made;
 }
@@ -230,12 +231,18 @@ answer store::run(operation& op) {
 void store::post(std::function<void()> fn) {
   struct letter : sm::mail {
     std::function<void()> call;
+    core* to;
   };
   auto* m = new letter;
   m->call = std::move(fn);
+  m->to = state_->c.get();
   m->fn = [](sm::mail& arrived) {
     auto* l = static_cast<letter*>(&arrived);
-    l->call();
+    try {
+      l->call();
+    } catch (...) {
+      ++l->to->callbacks_failed;
+    }
     delete l;
   };
   state_->c->loop.post(*m);
@@ -310,7 +317,8 @@ operation store::create_tree(std::string_view name, const tree_options& o, tree&
   if (!live(s)) return operation_access::refuse(s, errc::tree_closed);
   if (s->c->options.read_only) return operation_access::refuse(s, errc::read_only);
   u32 blocks = o.node_bytes / block_bytes;
-  bool sound = !name.empty() && name.size() <= btree::max_tree_name_bytes && blocks != 0 &&
+  if (name.size() > btree::max_tree_name_bytes) return operation_access::refuse(s, errc::too_large);
+  bool sound = !name.empty() && blocks != 0 &&
                (blocks & (blocks - 1)) == 0 && o.node_bytes % block_bytes == 0 &&
                blocks <= s->c->ctx->max_node_blocks;
   if (!sound) return operation_access::refuse(s, errc::bad_argument);
@@ -351,7 +359,7 @@ operation store::drop_tree(std::string_view name) {
 
 std::expected<std::vector<tree_info>, error> store::trees() {
   store_state& s = *state_;
-  if (errc e = s.check_caller(); !is_ok(e)) return refuse(e, fmt::format("listing trees: {}", sentence_of(e)));
+  if (errc e = s.check_blocking(); !is_ok(e)) return refuse(e, fmt::format("listing trees: {}", sentence_of(e)));
   core& c = *s.c;
   std::vector<tree_info> found;
   std::string key, value, from;
@@ -389,7 +397,7 @@ std::expected<std::vector<tree_info>, error> store::trees() {
 }
 
 std::uint64_t tree::record_count() const {
-  if (!is_ok(internal::check_tree(state_, false))) return 0;
+  if (!is_ok(internal::check_tree(state_, false)) || !is_ok(state_->store->check_caller())) return 0;
   btree::load_op load;
   cache::descriptor* d = state_->store->c->pages->find_resident(state_->open->t.root);
   if (d == nullptr) d = load.run(*state_->store->c->ctx, state_->open->t.root);
@@ -397,7 +405,7 @@ std::uint64_t tree::record_count() const {
 }
 
 std::uint64_t tree::byte_count() const {
-  if (!is_ok(internal::check_tree(state_, false))) return 0;
+  if (!is_ok(internal::check_tree(state_, false)) || !is_ok(state_->store->check_caller())) return 0;
   btree::load_op load;
   cache::descriptor* d = state_->store->c->pages->find_resident(state_->open->t.root);
   if (d == nullptr) d = load.run(*state_->store->c->ctx, state_->open->t.root);
@@ -421,7 +429,7 @@ operation store::flush() { return wait(0, watermark::durable); }
 
 std::expected<void, error> store::grow(std::uint64_t new_size_bytes) {
   store_state& s = *state_;
-  if (errc e = s.check_caller(); !is_ok(e)) return refuse(e, fmt::format("growing {}: {}", s.path, sentence_of(e)));
+  if (errc e = s.check_blocking(); !is_ok(e)) return refuse(e, fmt::format("growing {}: {}", s.path, sentence_of(e)));
   if (s.c->options.read_only) return refuse(errc::read_only, fmt::format("growing {}: opened read-only", s.path));
   auto done = s.c->grow(new_size_bytes / block_bytes * block_bytes);
   if (!done) return std::unexpected(internal::public_error(done.error()));
@@ -436,9 +444,9 @@ pleach::limits store::limits() const {
   l.key_bytes = btree::max_key_bytes;
   l.tree_name_bytes = btree::max_tree_name_bytes;
   l.value_bytes = btree::max_value_bytes;
-  l.transaction_pages = c.pages->grantable_units() / 4 * 3;
-  l.transaction_log_bytes = c.engine->largest_credit();
-  l.transaction_records = 10'000;
+  l.transaction_pages = c.closed ? 0 : c.pages->grantable_units() / 4 * 3;
+  l.transaction_log_bytes = c.closed ? 0 : c.engine->largest_credit();
+  l.transaction_records = internal::max_batch_records;
   return l;
 }
 

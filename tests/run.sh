@@ -69,7 +69,7 @@ run() {
   shift 2
   title "$stage: testing"
   rm -f "$folder/meson-logs/testlog.json"
-  PLEACH_REPORT_DIR=$root/$folder/report.d meson test -C "$folder" --no-rebuild --print-errorlogs "$@" |
+  PLEACH_REPORT_DIR=$root/$folder/report.d PLEACH_COUNTERS=$root/$folder/report.d/heap.counters meson test -C "$folder" --no-rebuild --print-errorlogs "$@" |
     grep -vE '^(ninja|Ok:|Expected Fail:|Unexpected Pass:|Skipped:|Timeout:|Full log|Fail:)'
   local code=${PIPESTATUS[0]}
   good=$(results "$folder" OK EXPECTEDFAIL | head -1)
@@ -88,7 +88,12 @@ run() {
 
 stage_main() {
   build main build --buildtype=debugoptimized -Dtests=true -Dbench=true -Dplanted_bugs=false || return
-  PLEACH_EFFORT=full run main build
+  rm -f build/edges.cov
+  PLEACH_EDGE_COVERAGE=$root/build/edges.cov PLEACH_EFFORT=full run main build
+  title "main: edges of the state machines"
+  build/tests/house/state_machines --edges >build/edges.declared &&
+    bash tests/house/edge_report.sh build/edges.declared build/edges.cov build/report.d/edges.counters ||
+    fail_stage "main: an edge of a state machine was taken by no test and is not excused"
 }
 
 stage_asan() {

@@ -5,10 +5,10 @@
 set -euo pipefail
 
 packages="meson ninja-build g++ pkg-config liburing-dev libxxhash-dev libfmt-dev libcli11-dev
-          libboost-context1.81-dev doctest-dev systemtap-sdt-dev"
+          libboost-context1.81-dev doctest-dev"
 for option in "$@"; do
   case $option in
-    --tests) packages="$packages clang-19 lld-19 libclang-rt-19-dev lmdb-utils db5.3-util" ;;
+    --tests) packages="$packages clang-19 lld-19 libclang-rt-19-dev python3-minimal util-linux mount lmdb-utils db5.3-util" ;;
     --bench) packages="$packages librocksdb-dev liblmdb-dev" ;;
     *) echo "deps.sh: unknown option $option; it takes --tests and --bench" >&2; exit 16 ;;
   esac

@@ -264,7 +264,8 @@ engine::~engine() {
 
 status engine::close() {
   engine_state& e = *impl_;
-  if (!e.writes() || e.health != errc::ok) return {};
+  if (!e.writes()) return {};
+  if (e.health != errc::ok) return pleach::fail(e.health);
   struct waiter {
     engine_state* e;
     lsn_t lsn;

@@ -77,7 +77,8 @@ class engine {
                                               volume& v, const engine_options& options,
                                               std::string* report);
   ~engine();
-  /// All groups durable, all pages home and flushed, superblocks marked clean. Blocking. No effect on a failed or read-only engine.
+  /// All groups durable, all pages home and flushed, superblocks marked clean. Blocking. No effect on a read-only engine.
+  /// ERRORS: failed (it had failed before: the next open recovers), io.
   status close();
 
   // --- before ACT ---

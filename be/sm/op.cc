@@ -43,6 +43,8 @@ void op::cancel(errc code) {
 
 void op::take_cancel() {
   if (out.code == errc::ok) out.code = cancel_code_;
+  // Counts as the edge from where it would have gone on.
+  machine_->taken[phase_].fetch_or(u64{1} << machine_->cleanup, std::memory_order_relaxed);
   phase_ = static_cast<u8>(machine_->cleanup);
   cancellable_ = false;
 }

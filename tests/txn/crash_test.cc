@@ -5,7 +5,7 @@
 // PLEACH_TXN_SEEDS sets the number of seeds, PLEACH_TXN_SEED runs one; a failure prints the seed. PLEACH_PLANT breaks one rule.
 #include <doctest/doctest.h>
 
-#include "world.hh"
+#include "tests/txn/world.hh"
 
 using namespace pleach;
 using namespace pleach::txn;

@@ -1,7 +1,7 @@
 // The engine over the simulated device, without crashes: durability, space, credit, close, growth, failure.
 #include <doctest/doctest.h>
 
-#include "world.hh"
+#include "tests/txn/world.hh"
 
 using namespace pleach;
 using namespace pleach::txn;

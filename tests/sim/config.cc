@@ -1,0 +1,163 @@
+#include "tests/sim/config.hh"
+
+#include <fmt/format.h>
+
+#include "be/base/checksum.hh"
+
+namespace pleach::sim {
+
+namespace {
+template <class T, std::size_t N>
+T one_of(random_stream& r, const T (&list)[N]) {
+  return list[r.below(N)];
+}
+
+void lean(config& c, hint h, random_stream& r) {
+  switch (h) {
+    case hint::ANY:
+      break;
+    case hint::SMALL_LOG:
+      c.log_blocks = 32 + r.below(8);
+      c.max_node_blocks = 1;
+      c.ops_per_cycle = 600;
+      break;
+    case hint::EXTENTS:
+      c.value_class = 3;
+      c.write_per_mille = 800;
+      c.durable_per_mille = 800;
+      break;
+    case hint::SPLITS:
+      c.value_class = 1;
+      c.key_space = 2000;
+      c.ops_per_cycle = 500;
+      c.write_per_mille = 900;
+      c.delete_per_mille = 100;
+      break;
+    case hint::DELETES:
+      c.key_space = 300;
+      c.value_class = 2;
+      c.ops_per_cycle = 600;
+      c.write_per_mille = 900;
+      c.delete_per_mille = 480;
+      break;
+    case hint::DROPS:
+      c.ddl_per_mille = 60;
+      c.ops_per_cycle = 400;
+      break;
+    case hint::FAULT_FLUSH:
+      c.trouble = trouble_kind::FLUSH;
+      break;
+    case hint::FAULT_WRITE:
+      c.trouble = trouble_kind::WRITE;
+      break;
+    case hint::SMALL_CACHE:
+      c.extra_cache = 0;
+      c.value_class = 2;
+      c.key_space = 2500;
+      c.ops_per_cycle = 900;
+      break;
+    case hint::MERGES:
+      c.max_node_blocks = 1;
+      c.log_blocks = 64;
+      c.key_shape = 2;
+      c.key_space = 1500;
+      c.value_class = 1;
+      c.batch_max = 20;
+      c.batch_per_mille = 500;
+      c.write_per_mille = 950;
+      c.ops_per_cycle = 3000;
+      c.trees = 1;
+      c.wave = 400;
+      c.cycles = 2;
+      break;
+    case hint::BIG_GROUPS:
+      c.max_node_blocks = 1;
+      c.log_blocks = 400;
+      c.value_class = 2;
+      c.batch_max = 40;
+      c.batch_per_mille = 900;
+      c.write_per_mille = 950;
+      c.in_flight = 16;
+      c.extra_cache = 2 << 20;
+      c.durable_per_mille = 1000;
+      c.key_space = 2000;
+      c.image_per_mille = 250;
+      break;
+    case hint::FAULT_SHORT:
+      c.trouble = trouble_kind::SHORT;
+      break;
+    case hint::CLOSE:
+      c.clean_close_per_mille = 1000;
+      break;
+    case hint::DAMAGE:
+      c.damage_per_mille = 1000;
+      break;
+    case hint::RECOVERY:
+      c.cycles = 6;
+      c.ops_per_cycle = 150;
+      c.clean_close_per_mille = 0;
+      break;
+  }
+  if (h != hint::ANY && h != hint::FAULT_FLUSH && h != hint::FAULT_WRITE && h != hint::FAULT_SHORT)
+    c.trouble = trouble_kind::NONE;
+}
+}  // namespace
+
+config config::draw(u64 seed, hint h) {
+  random_stream r(mix64(seed + 0x51a7));
+  config c;
+  c.seed = seed;
+  c.volume_bytes = (u64{4} << 20) + r.below(13) * (u64{1} << 20);
+  c.max_node_blocks = one_of(r, {1u, 1u, 2u, 4u, 4u});
+  u64 log_min = c.max_node_blocks == 4 ? 128 : c.max_node_blocks == 2 ? 64 : 32;
+  c.log_blocks = log_min + (r.chance(400) ? 0 : r.below(160));
+  c.extra_cache = r.chance(500) ? 0 : r.below(2 << 20);
+  c.log_buffer_bytes = r.chance(500) ? 0 : 128 << 10;
+  c.trees = 1 + static_cast<u32>(r.below(4));
+  c.key_space = one_of(r, {20u, 200u, 600u, 2000u});
+  c.key_shape = static_cast<u32>(r.below(5));
+  c.value_class = static_cast<u32>(r.below(5));
+  c.in_flight = 1 + static_cast<u32>(r.below(16));
+  c.cycles = 1 + static_cast<u32>(r.below(5));
+  c.ops_per_cycle = 60 + static_cast<u32>(r.below(400));
+  c.durable_per_mille = one_of(r, {0u, 200u, 700u, 1000u});
+  c.write_per_mille = one_of(r, {400u, 700u, 950u});
+  c.delete_per_mille = one_of(r, {50u, 250u, 450u});
+  c.batch_per_mille = one_of(r, {0u, 200u, 600u});
+  c.batch_max = one_of(r, {2u, 6u, 20u});
+  c.ddl_per_mille = one_of(r, {0u, 5u, 20u});
+  c.iterate_per_mille = one_of(r, {20u, 150u});
+  c.cancel_per_mille = one_of(r, {0u, 0u, 60u});
+  c.deadline_per_mille = one_of(r, {0u, 0u, 60u});
+  c.chaos_per_mille = one_of(r, {0u, 5u, 30u, 150u});
+  c.image_per_mille = one_of(r, {20u, 80u, 250u});
+  c.clean_close_per_mille = one_of(r, {0u, 250u, 1000u});
+  c.wave = one_of(r, {0u, 0u, 60u, 200u});
+  c.damage_per_mille = one_of(r, {0u, 50u});
+  if (r.chance(80)) {  // the volume fills up
+    c.volume_bytes = u64{4} << 20;
+    c.value_class = 5;
+    c.write_per_mille = 950;
+    c.delete_per_mille = 50;
+    c.ops_per_cycle = 500;
+    c.key_space = 2000;
+  }
+  if (r.chance(60)) lean(c, hint::MERGES, r);
+  if (r.chance(60)) lean(c, hint::BIG_GROUPS, r);
+  if (r.chance(250)) c.trouble = static_cast<trouble_kind>(1 + r.below(7));
+  lean(c, h, r);
+  return c;
+}
+
+std::string config::words() const {
+  return fmt::format(
+      "volume {} KiB, log {} blocks, nodes to {} blocks, cache +{} KiB, trees {}, keys {} shape "
+      "{}, values {}, in flight {}, cycles {} x {} ops, "
+      "durable {}, writes {}, deletes {}, batches {} of {}, wave {}, ddl {}, chaos {}, trouble {}",
+      volume_bytes >> 10, log_blocks, max_node_blocks, extra_cache >> 10, trees, key_space,
+      key_shape, value_class, in_flight, cycles, ops_per_cycle, durable_per_mille, write_per_mille,
+      delete_per_mille, batch_per_mille, batch_max, wave, ddl_per_mille, chaos_per_mille,
+      static_cast<int>(trouble));
+}
+
+}  // namespace pleach::sim

@@ -1,0 +1,71 @@
+// The swarm: what one seed draws. Sizes stand near their minimum on purpose.
+#pragma once
+
+#include <string>
+
+#include "be/base/random.hh"
+#include "be/io/sim_fault.hh"
+
+namespace pleach::sim {
+
+enum class trouble_kind : u8 {
+  NONE,
+  READ_ONCE,
+  READ_STICKY,
+  WRITE,
+  FLUSH,
+  SHORT,
+  GONE,
+  FULL_DEVICE
+};
+
+/// Workload classes that make one planted bug likely; `ANY` for the swarm.
+enum class hint : u8 {
+  ANY,
+  SMALL_LOG,
+  EXTENTS,
+  SPLITS,
+  DELETES,
+  DROPS,
+  FAULT_FLUSH,
+  FAULT_WRITE,
+  SMALL_CACHE,
+  RECOVERY,
+  MERGES,
+  BIG_GROUPS,
+  FAULT_SHORT,
+  CLOSE,
+  DAMAGE
+};
+
+struct config {
+  u64 seed = 0;
+  u64 volume_bytes = 0, log_blocks = 0;
+  u32 max_node_blocks = 1;
+  u64 extra_cache = 0;  ///< beyond the least budget
+  u64 log_buffer_bytes = 0;
+  u32 trees = 1;
+  u32 key_space = 100;
+  u32 key_shape = 0;
+  u32 value_class = 0;
+  u32 in_flight = 1;
+  u32 cycles = 1, ops_per_cycle = 100;
+  u32 durable_per_mille = 500;
+  u32 write_per_mille = 600, delete_per_mille = 200, batch_per_mille = 200, ddl_per_mille = 5,
+      iterate_per_mille = 50;
+  u32 batch_max = 8;
+  u32 wave = 0;  ///< operations until growing and shrinking change turns; 0: no waves
+  u32 damage_per_mille =
+      0;  ///< of the crash images: one bit is flipped in a copy, which must never be silently wrong
+  u32 cancel_per_mille = 20, deadline_per_mille = 20, from_callback_per_mille = 100;
+  u32 chaos_per_mille = 0;
+  u32 image_per_mille = 20;
+  u32 images_max = 120;
+  u32 clean_close_per_mille = 200;
+  trouble_kind trouble = trouble_kind::NONE;
+
+  static config draw(u64 seed, hint h);
+  std::string words() const;
+};
+
+}  // namespace pleach::sim

@@ -1,0 +1,121 @@
+#include "tests/sim/model.hh"
+
+#include <algorithm>
+#include <cstring>
+
+#include "be/base/assert.hh"
+#include "be/base/random.hh"
+
+namespace pleach::sim {
+
+std::string make_value(value_t v) {
+  std::string out(v.length, '\0');
+  random_stream r(v.seed);
+  for (u32 i = 0; i < v.length; i += 8) {
+    u64 w = r.next();
+    std::memcpy(out.data() + i, &w, std::min<u32>(8, v.length - i));
+  }
+  return out;
+}
+
+bool same_value(const std::string& bytes, value_t v) {
+  if (bytes.size() != v.length) return false;
+  random_stream r(v.seed);
+  for (u32 i = 0; i < v.length; i += 8) {
+    u64 w = r.next();
+    if (std::memcmp(bytes.data() + i, &w, std::min<u32>(8, v.length - i)) != 0) return false;
+  }
+  return true;
+}
+
+transaction& model::begin() {
+  transaction& t = transactions_[next_];
+  t.number = next_++;
+  return t;
+}
+
+transaction& model::at(u64 number) {
+  auto it = transactions_.find(number);
+  PLEACH_ASSERT(it != transactions_.end());
+  return it->second;
+}
+
+void model::apply(forest& to, lsn_t upto) const {
+  std::vector<const transaction*> order;
+  for (auto& [n, t] : transactions_)
+    if (t.lsn != lsn_none && t.lsn <= upto) order.push_back(&t);
+  std::stable_sort(order.begin(), order.end(), [](auto* a, auto* b) { return a->lsn < b->lsn; });
+  for (const transaction* t : order)
+    for (const effect& e : t->effects) switch (e.kind) {
+        case effect::SET:
+          to[e.tree][e.key] = e.value;
+          break;
+        case effect::ERASE:
+          to[e.tree].erase(e.key);
+          break;
+        case effect::CREATE:
+          to[e.tree];
+          break;
+        case effect::DROP:
+          to.erase(e.tree);
+          break;
+      }
+}
+
+forest model::state_at(lsn_t lsn) const {
+  forest f = base_;
+  apply(f, lsn);
+  return f;
+}
+
+void model::roll_back_to(lsn_t lsn) {
+  apply(base_, lsn);
+  transactions_.clear();
+}
+
+void model::settle(lsn_t lsn) {
+  apply(base_, lsn);
+  std::erase_if(transactions_,
+                [&](auto& t) { return t.second.lsn != lsn_none && t.second.lsn <= lsn; });
+}
+
+std::string printable(const std::string& key) {
+  std::string out;
+  for (unsigned char c : key.substr(0, 48)) {
+    if (c >= 0x20 && c < 0x7f && c != '\\') {
+      out += static_cast<char>(c);
+    } else {
+      static const char digits[] = "0123456789abcdef";
+      out += '\\';
+      out += digits[c >> 4];
+      out += digits[c & 15];
+    }
+  }
+  if (key.size() > 48) out += "...(" + std::to_string(key.size()) + ")";
+  return out;
+}
+
+std::string difference(const forest& expected, const forest& found) {
+  for (auto& [name, c] : expected)
+    if (!found.contains(name))
+      return "tree " + name + " is missing (" + std::to_string(c.size()) + " records expected)";
+  for (auto& [name, c] : found) {
+    auto e = expected.find(name);
+    if (e == expected.end()) return "tree " + name + " should not be there";
+    auto a = e->second.begin(), a_end = e->second.end();
+    auto b = c.begin();
+    for (; a != a_end || b != c.end(); ++a, ++b) {
+      if (b == c.end() || (a != a_end && a->first < b->first))
+        return "tree " + name + ": record " + printable(a->first) + " is missing (" +
+               std::to_string(e->second.size()) + " expected, " + std::to_string(c.size()) +
+               " found)";
+      if (a == a_end || b->first < a->first)
+        return "tree " + name + ": record " + printable(b->first) + " should not be there";
+      if (a->second != b->second)
+        return "tree " + name + ": record " + printable(a->first) + " has another value";
+    }
+  }
+  return {};
+}
+
+}  // namespace pleach::sim

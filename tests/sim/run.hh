@@ -1,0 +1,106 @@
+// One seed: format, cycles of {open, operations in flight with crash images taken, close or crash},
+// the last state checked.
+//
+// I1 Nothing here asks a clock or an address: same seed, same trace hash.
+#pragma once
+
+#include <set>
+
+#include "tests/sim/history.hh"
+#include "tests/sim/image_check.hh"
+#include "tests/sim/slot.hh"
+
+namespace pleach::sim {
+
+struct run_options {
+  bool check_images = true;
+  u64 stop_after = ~u64{0};  ///< operations
+  u32 images_cap = ~0u;
+};
+
+class run {
+ public:
+  run(const config& c, const run_options& o, totals& t);
+  ~run();
+  /// RETURNS: the trace hash.
+  u64 go();
+
+ private:
+  struct open_tree {
+    std::unique_ptr<btree::tree> t;
+    btree::tree_record record{};
+    u32 users = 0;
+    bool closing = false;
+  };
+
+  // life
+  void format();
+  void open();
+  void end_cycle();
+  void adopt_trees();
+  void drain(bool cancel);
+  void capture_image(io::sim_device& d);
+  io::sim_image doomed_image(image_job& job);
+  void install_trouble();
+  bool failing() const { return trouble_ || core_->engine->health() != errc::ok; }
+
+  // operations
+  void step();
+  void start_one();
+  void start(slot& s);
+  void start_write(slot& s);
+  void start_batch(slot& s);
+  void start_read(slot& s);
+  void start_create(slot& s);
+  void start_drop(slot& s, const std::string& name);
+  void launch(slot& s, sm::op& op);
+  static void done(sm::op& op, void* datum);
+  void finished(slot& s);
+  void finish_write(slot& s);
+  void finish_read(slot& s);
+  void finish_create(slot& s);
+  void finish_drop(slot& s);
+  void check_read(slot& s, errc code);
+  void release(slot& s);
+  bool excused(const slot& s, errc code) const;
+  void refresh();
+  void oracles();
+
+  // draws
+  std::string draw_key();
+  std::string draw_present_key(const std::string& tree);
+  bool draw_erase();
+  void check_copy(slot& s);
+  value_t draw_value();
+  open_tree* draw_tree(std::string& name);
+  bool locked(const std::string& tree, const std::string& key) const {
+    return locks_.contains({tree, key});
+  }
+  slot* free_slot();
+  u32 busy_slots() const;
+
+  const config config_;
+  run_options options_;
+  totals& totals_;
+  random_stream random_, image_random_;
+  io::sim_environment env_;
+  model model_;
+  history history_;
+  image_checker checker_;
+  io::sim_image image_;
+  std::shared_ptr<store_layer::core> core_;
+  io::sim_device* dev_ = nullptr;
+  std::map<std::string, open_tree> trees_;
+  std::set<std::pair<std::string, std::string>> locks_;
+  std::vector<std::unique_ptr<slot>> slots_;
+  u64 clock_ = 1;
+  u64 issued_ = 0, in_cycle_ = 0;
+  u64 trace_ = 0;
+  u32 images_ = 0;
+  std::string erased_;  ///< the key that was erased last: waves go on behind it
+  u32 full_ = 0;        ///< no_space seen lately: delete more
+  bool opening_ = false, dying_ = false, trouble_ = false;
+  u64 rounds_ = 0;
+};
+
+}  // namespace pleach::sim

@@ -1,0 +1,51 @@
+// One operation in flight, with everything that belongs to its caller.
+#pragma once
+
+#include <deque>
+#include <memory>
+
+#include "btree/read_op.hh"
+#include "btree/reclaim_op.hh"
+#include "btree/write_op.hh"
+#include "tests/sim/model.hh"
+
+namespace pleach::sim {
+
+enum class job : u8 { NONE, WRITE, BATCH, READ, WALK, CREATE, DROP, RECLAIM };
+
+struct slot {
+  job kind = job::NONE;
+  bool busy() const { return kind != job::NONE; }
+  std::string tree;
+  u64 started = 0;     ///< harness clock
+  u64 started_ns = 0;  ///< virtual time, for liveness
+  u64 transaction = 0;
+  bool durable = false, limited = false;  ///< limited: has a deadline, or was cancelled
+
+  // writes
+  btree::write_op write;
+  btree::change change_kind = btree::change::UPSERT;
+  std::vector<btree::write_item> items;
+  std::deque<std::string> keys, values;
+  std::string old_value;
+  bool wants_old = false;
+  errc expected = errc::ok;
+  bool changes_nothing = false;  ///< a batch of deletes of absent keys
+  std::optional<value_t> before;
+  btree::tree_record record{};
+
+  // reads
+  btree::read_op read;
+  btree::seek mode = btree::seek::EXACT;
+  std::string sought, key, value;
+  bool wants_value = true;
+  u32 steps_left = 0;
+  bool forward = true;
+  std::unique_ptr<std::byte[]> copy_bytes;
+  btree::leaf_copy copy;
+  u64 copy_node_hash = 0;
+
+  btree::reclaim_op reclaim;
+};
+
+}  // namespace pleach::sim

@@ -1,0 +1,103 @@
+// Proves, from outside: a process that loads, reads back, scans and checks data of twenty times its cache stays within cache + 24 MiB.
+#include <fstream>
+
+#include "tests/store/support.hh"
+
+using namespace store_test;
+
+namespace {
+
+constexpr u64 cache = 8 * mib;
+constexpr u64 data = 160 * mib;
+constexpr u64 value_bytes = 1000;
+constexpr u64 records = data / (value_bytes + 16);
+
+std::string key_of(u64 i) {
+  char text[24];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(i * 0x9e3779b97f4a7c15u));
+  return text;
+}
+
+/// Peak resident memory of this process, bytes.
+u64 peak() {
+  std::ifstream status("/proc/self/status");
+  std::string line;
+  while (std::getline(status, line))
+    if (line.starts_with("VmHWM:")) return std::strtoull(line.c_str() + 6, nullptr, 10) * 1024;
+  return 0;
+}
+
+enum failure { NONE, LOAD, READ, SCAN, CHECK, CLOSE, MEMORY, OPEN };
+
+int child(const std::string& path, bool load) {
+  pleach::open_options o;
+  o.cache_bytes = cache;
+  o.read_only = !load;
+  auto opened = pleach::store::open(path, o);
+  if (!opened) return OPEN;
+  pleach::store& s = *opened;
+  pleach::tree t;
+  if (load) {
+    if (!s.run(s.create_tree("t", {4096}, t)).ok()) return LOAD;
+    pleach::batch b(s);
+    for (u64 i = 0; i < records;) {
+      b.clear();
+      for (int n = 0; n < 20 && i < records; ++n, ++i) b.upsert(t, key_of(i), bytes_of(i, value_bytes));
+      pleach::answer a = s.run(b.commit(pleach::durability::ordered));
+      if (!a.ok()) return std::fprintf(stderr, "load: %s\n", a.text().c_str()), LOAD;
+    }
+    // Some large values too.
+    for (u64 i = 0; i < 20; ++i)
+      if (!s.run(t.upsert("large" + std::to_string(i), bytes_of(i, 1 << 20), pleach::durability::ordered)).ok()) return LOAD;
+  } else {
+    if (!s.run(s.open_tree("t", t)).ok()) return OPEN;
+  }
+  std::string v;
+  for (u64 i = 0; i < records; i += 7) {
+    if (!s.run(t.get(key_of(i), v)).ok() || v != bytes_of(i, value_bytes)) return READ;
+  }
+  {
+    pleach::cursor c(t);
+    u64 count = 0;
+    pleach::answer a = s.run(c.first());
+    while (a.ok()) {
+      ++count;
+      if (!c.try_next()) a = s.run(c.next());
+    }
+    if (count != records + 20) return SCAN;
+  }
+  auto r = s.check({});
+  if (!r || !r->clean || r->records < records) return CHECK;
+  if (!s.close()) return CLOSE;
+  std::fprintf(stderr, "peak of %s: %llu KiB\n", load ? "load" : "read", static_cast<unsigned long long>(peak() / 1024));
+  return peak() <= cache + 24 * mib ? NONE : MEMORY;
+}
+
+}  // namespace
+
+DOCTEST_TEST_CASE("data of twenty times the cache") {
+  scratch_file f("memory");
+  format(f.path, 400 * mib, 16 * mib);
+  // A process of its own each: fork alone would inherit this one's peak.
+  for (const char* mode : {"load", "read"}) {
+    std::fflush(nullptr);
+    pid_t pid = ::fork();
+    DOCTEST_REQUIRE(pid >= 0);
+    if (pid == 0) {
+      ::setenv("PLEACH_MEMORY_CHILD", mode, 1);
+      ::setenv("PLEACH_MEMORY_PATH", f.path.c_str(), 1);
+      ::execl("/proc/self/exe", "memory_test", "--test-case=child", "--no-skip", "--no-version", nullptr);
+      ::_exit(127);
+    }
+    int status = 0;
+    DOCTEST_REQUIRE(::waitpid(pid, &status, 0) == pid);
+    DOCTEST_REQUIRE(WIFEXITED(status));
+    DOCTEST_CHECK_MESSAGE(WEXITSTATUS(status) == NONE, mode);
+  }
+}
+
+DOCTEST_TEST_CASE("child" * doctest::skip()) {
+  const char* mode = std::getenv("PLEACH_MEMORY_CHILD");
+  if (mode == nullptr) return;
+  ::_exit(child(std::getenv("PLEACH_MEMORY_PATH"), std::string(mode) == "load"));
+}
