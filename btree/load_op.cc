@@ -2,7 +2,7 @@
 
 namespace pleach::btree {
 
-cache::descriptor* load_op::run(context& c, page_ref ref) {
+cache::descriptor* load_op::fetch(context& c, page_ref ref) {
   if (c.loop.in_callback()) {  // nothing may poll there
     out.code = errc::invalid;
     return nullptr;

@@ -25,7 +25,7 @@ class load_op final : public sm::machine<load_op> {
     ref_ = ref;
   }
   /// Loads and pins; runs the reactor. RETURNS: the page, pinned until `release`; null with `out.code` set.
-  cache::descriptor* run(context& c, page_ref ref);
+  cache::descriptor* fetch(context& c, page_ref ref);
   void release();
   sm::step tick(phase p) noexcept;
 

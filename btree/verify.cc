@@ -65,8 +65,8 @@ class extent_check_op final : public sm::machine<extent_check_op> {
 };
 }  // namespace
 
-verifier::verifier(context& c, io::device& dev, problem_sink problems, progress_sink progress)
-    : ctx_(c), dev_(dev), problems_(std::move(problems)), progress_(std::move(progress)) {}
+verifier::verifier(context& c, problem_sink problems, progress_sink progress)
+    : ctx_(c), problems_(std::move(problems)), progress_(std::move(progress)) {}
 
 void verifier::problem(const std::string& where, const std::string& what) { problems_(where, what); }
 
@@ -137,7 +137,7 @@ void verifier::check_tree(const std::string& name, tree_id_t id, page_ref root, 
   bool have_counts = false;
   {
     load_op load;
-    if (cache::descriptor* d = load.run(ctx_, root)) {
+    if (cache::descriptor* d = load.fetch(ctx_, root)) {
       node_view n(d->reader());
       records = n.node().record_count;
       bytes = n.node().byte_count;
@@ -159,7 +159,7 @@ void verifier::check_page(const expectation& e) {
   ++totals_.pages;
   step_progress();
   load_op load;
-  cache::descriptor* d = load.run(ctx_, e.ref);
+  cache::descriptor* d = load.fetch(ctx_, e.ref);
   if (d == nullptr) {
     problem(where, fmt::format("{}: it does not load ({})",
                                class_of(load.out.code) == error_class::io ? "io" : "corrupt",
@@ -256,7 +256,7 @@ void verifier::check_space() {
   for (u64 g = 0; g < root.groups_formatted && !stopped_; ++g) {
     page_addr at(bitmap_block(g, size), 1);
     load_op load;
-    cache::descriptor* d = load.run(ctx_, page_ref{at, format_generation});
+    cache::descriptor* d = load.fetch(ctx_, page_ref{at, format_generation});
     if (d == nullptr) {
       problem("space", fmt::format("corrupt: the bitmap of group {} ({}) does not load", g, place(at)));
       continue;

@@ -23,7 +23,7 @@ class verifier {
  public:
   using problem_sink = std::function<void(std::string where, std::string what)>;
   using progress_sink = std::function<bool(u64 done, u64 total)>;
-  verifier(context& c, io::device& dev, problem_sink problems, progress_sink progress);
+  verifier(context& c, problem_sink problems, progress_sink progress);
 
   /// RETURNS: totals; `cancelled` if progress said stop.
   result<verify_totals> run();
@@ -41,7 +41,6 @@ class verifier {
   void step_progress();
 
   context& ctx_;
-  io::device& dev_;
   problem_sink problems_;
   progress_sink progress_;
   verify_totals totals_;

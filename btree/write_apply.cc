@@ -178,6 +178,31 @@ void write_applier::erase(write_item& item, resident_path& path) {
 // --- making space -------------------------------------------------------------------------------------
 
 /// Takes the smallest reserved page of at least `min_blocks`. The plan reserved it: its absence is a bug.
+/// What the plan holds for the node `d`, or for the one that it came from; null if nothing.
+pinned_page* write_applier::planned(const cache::descriptor& d) {
+  for (pinned_page& p : op_.pins_)
+    if (p.d == &d && p.wanted != 0) return &p;
+  return nullptr;
+}
+
+/// The blocks of the page that `d` moves to: as planned, lest it take what was reserved for another node.
+u32 write_applier::next_size(const cache::descriptor& d, u32 node_class) {
+  pinned_page* p = planned(d);
+  if (p == nullptr) return node_class;
+  u32 blocks = p->target != 0 ? p->target : p->wanted;
+  p->target = 0;
+  return blocks;
+}
+
+/// `to` was made from `from` and stands under the same plan.
+void write_applier::inherit(const cache::descriptor& from, const cache::descriptor& to) {
+  pinned_page* p = planned(from);
+  if (p == nullptr) return;
+  u32 wanted = p->wanted;
+  for (pinned_page& q : op_.pins_)
+    if (q.d == &to) q.wanted = wanted;
+}
+
 cache::descriptor& write_applier::new_page(u32 min_blocks) {
   u32 best = ~0u, best_run = 0;
   for (u32 i = op_.plan_.extents; i < op_.space_.runs.size(); ++i) {
@@ -195,7 +220,7 @@ cache::descriptor& write_applier::new_page(u32 min_blocks) {
   cache::descriptor& d =
       engine_.create_at(op_.space_, op_.space_.runs[best_run].addr, op_.spares_[best]);
   d.structure_version = ctx_.pages.next_version();
-  op_.pins_.push_back({&d, nullptr, -1, 0, 0, 0, 0, 0, 0, 0, true});
+  op_.pins_.push_back({&d, nullptr, -1, 0, 0, 0, 0, 0, 0, 0, true, 0, 0});
   return d;
 }
 
@@ -206,7 +231,9 @@ void write_applier::make_space(tree& t, resident_path& path, u32 level, cbytes k
   node_view n(d.reader());
   u32 longest = static_cast<u32>(std::max(key.size(), n.low_fence().size()));
   if (n.has_high_fence()) longest = std::max(longest, static_cast<u32>(n.high_fence().size()));
-  if (d.addr.blocks() < node_class(t, longest)) return grow(t, path, level, d.addr.blocks() * 2);
+  pinned_page* plan = planned(d);
+  u32 blocks = plan != nullptr ? plan->wanted : node_class(t, longest);
+  if (d.addr.blocks() < blocks) return grow(t, path, level, next_size(d, d.addr.blocks() * 2));
   split_point at = choose_split(n, key, index, value_length, ascending);
   if (at.index == 0)  // no split helps: a larger page does
     return grow(t, path, level, d.addr.blocks() * 2);
@@ -225,7 +252,8 @@ void write_applier::make_space(tree& t, resident_path& path, u32 level, cbytes k
 void write_applier::push_down(tree& t, resident_path& path) {
   ++ctx_.stats.push_downs;
   cache::descriptor& root = *path.page[path.height - 1];
-  cache::descriptor& child = new_page(1);
+  cache::descriptor& child = new_page(next_size(root, 1));
+  inherit(root, child);
   page_ref ref{child.addr, child.gen};
   page_writer c = change(child, true);
   copy_node(root.reader(), c, child.addr, ctx_.pages.store_id(), t.id, child.gen);
@@ -246,6 +274,7 @@ void write_applier::grow(tree& t, resident_path& path, u32 level, u32 blocks) {
   ++ctx_.stats.growths;
   cache::descriptor& old = *path.page[level];
   cache::descriptor& larger = new_page(blocks);
+  inherit(old, larger);
   page_writer w = change(larger, true);
   copy_node(old.reader(), w, larger.addr, ctx_.pages.store_id(), t.id, larger.gen);
   larger.ascending = old.ascending;
@@ -258,6 +287,7 @@ void write_applier::split(tree& t, resident_path& path, u32 level, const split_p
   cache::descriptor& left = *path.page[level];
   cache::descriptor& parent = *path.page[level + 1];
   cache::descriptor& right = new_page(left.addr.blocks());
+  inherit(left, right);
   bytes scratch{ctx_.scratch, ctx_.scratch_bytes};
   page_ref right_ref{right.addr, right.gen};
   cbytes separator{at.separator, at.separator_length};

@@ -59,6 +59,9 @@ class write_applier {
   bool planned_free(page_addr a) const;
   void free_page(cache::descriptor& d);
 
+  pinned_page* planned(const cache::descriptor& d);
+  u32 next_size(const cache::descriptor& d, u32 node_class);
+  void inherit(const cache::descriptor& from, const cache::descriptor& to);
   cache::descriptor& new_page(u32 min_blocks);
   void add_counts(tree& t, i64 records, i64 bytes);
   void flush_counts();

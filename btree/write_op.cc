@@ -181,7 +181,7 @@ sm::step write_op::down() {
     if (d == nullptr) return go(LOAD);
     ctx_->pages.pin(*d);
     pinned_units_ += next.addr.blocks();
-    pins_.push_back({d, t, need_parent_, d->header().level, 0, d->structure_version, 0, 0, 0, 0, false});
+    pins_.push_back({d, t, need_parent_, d->header().level, 0, d->structure_version, 0, 0, 0, 0, false, 0, 0});
     stand_ = static_cast<i32>(pins_.size()) - 1;
   }
 }
@@ -222,7 +222,7 @@ sm::step write_op::loaded() {
               : probe_ >= 0     ? pins_[static_cast<u32>(probe_)].t
                                 : items_[next_item_].t;
     pinned_units_ += need_.addr.blocks();
-    pins_.push_back({d, t, need_parent_, d->header().level, 0, d->structure_version, 0, 0, 0, 0, false});
+    pins_.push_back({d, t, need_parent_, d->header().level, 0, d->structure_version, 0, 0, 0, 0, false, 0, 0});
     stand_ = static_cast<i32>(pins_.size()) - 1;
     return go(DOWN);
   }

@@ -63,6 +63,8 @@ struct pinned_page {
   u32 added_bytes;
   u32 longest_key;
   bool probed;             ///< its neighbour path is pinned
+  u32 wanted = 0;          ///< blocks of the nodes that the plan reserved for it; 0: it needs none
+  u32 target = 0;          ///< blocks of the page that it moves to first; 0: none
 };
 
 /// Upper bound of what ACT will take. Comparable: a later plan must fit into what an earlier one reserved.

@@ -90,7 +90,7 @@ void write_planner::compute(write_plan& out) {
   bytes_ = pages_ = 0;
   single_erased_ = 0;
   for (pinned_page& p : op_.pins_) {
-    p.inserts = p.deletes = p.added_bytes = p.longest_key = 0;
+    p.inserts = p.deletes = p.added_bytes = p.longest_key = p.wanted = p.target = 0;
   }
   if (!place_items(out)) return;
   out.extents = out.needs.size();
@@ -280,12 +280,14 @@ u32 write_planner::plan_new_pages(write_plan& out, pinned_page& p, u32 inserts, 
   u32 total = n.used_bytes() + added + 2 * (longest + 8);
   bool root = p.parent < 0;
   touch(whole_page(n.size()));
+  p.wanted = wanted;
   bool may_split = op_.items_.size() > 1 || blocks >= wanted;
   if (root || blocks < wanted) {
     // Growth, or the root's content going down: one page that holds all if a page of the class can.
     u32 target = root ? std::min(2u, wanted) : blocks * 2;
     while (target < wanted && node_capacity(target * block_bytes) < total) target *= 2;
     out.needs.push_back({target, hint});
+    p.target = target;
     touch(whole_page(target * block_bytes));
     if (!root) free_later(out, p.d->addr);
     may_split = node_capacity(target * block_bytes) < total + total / 8;

@@ -273,6 +273,9 @@ bool page_daemon::all_clean() { return min_recovery_lsn() == 0; }
 
 void page_daemon::write_all(sm::wait_queue& done) {
   for (writer& w : writers_) {
+    // The same queue again: its waiters look for themselves, one entry serves them all.
+    if (w.done == &done) w.upto = std::max(w.upto, core_.newest_dirty);
+    if (w.done == &done) return kick();
     if (w.done != nullptr) continue;
     w = {&done, core_.newest_dirty};
     kick();

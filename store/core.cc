@@ -110,11 +110,12 @@ attempt<void> core::bring_up() {
   eo.log_buffer_bytes = b.log_buffers;
   eo.index_bytes = b.index;
   std::string report;
+  bool was_clean = vol.super.clean_seq != 0;
   auto e = txn::engine::open(loop, *dev, *pages, vol, eo, &report);
   if (!e)
     return in_trouble(e.error(), fmt::format("{}: {}: {}", name, sentence_of(e.error()), report));
   engine = std::move(*e);
-  recovery = report;
+  if (!was_clean) recovery = report;
 
   scratch_ = std::make_unique<std::byte[]>(u64{node_blocks} * block_bytes);
   ctx.reset(new btree::context{*engine, *pages, loop});

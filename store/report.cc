@@ -104,7 +104,7 @@ std::expected<check_report, error> store::check(
   for (u32 copy = 0; copy < superblock_copies; ++copy)
     if (!c.vol.copy_good[copy])
       add(fmt::format("superblock {}", copy), "corrupt: this copy is damaged; another one was used");
-  btree::verifier v(*c.ctx, *c.dev, add, progress);
+  btree::verifier v(*c.ctx, add, progress);
   auto totals = v.run();
   if (!totals)
     return std::unexpected(error{static_cast<u32>(totals.error()),

@@ -1,9 +1,13 @@
 // The public store: format, open, close, the event loop, trees, commits.
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 
 #include "be/io/inspect.hh"
 #include "btree/load_op.hh"
@@ -65,6 +69,57 @@ std::unexpected<error> refuse_path(const std::string& what, const std::string& p
 
 std::function<void(u64, u64)>* format_progress = nullptr;  // format is blocking; one at a time
 
+// What a new store in a file replaces. Only a regular file is ever replaced, and never under a program
+// that has it open as a store: the lock is held until the new file stands in its place.
+class file_replacement {
+ public:
+  explicit file_replacement(std::string path) : path_(std::move(path)), place_(path_) {}
+  file_replacement(const file_replacement&) = delete;
+  file_replacement& operator=(const file_replacement&) = delete;
+  ~file_replacement() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+
+  // The file that a link leads to: that one is replaced, not the link.
+  const std::string& place() const { return place_; }
+
+  std::expected<void, error> claim(bool force) {
+    struct stat at = {};
+    if (::lstat(path_.c_str(), &at) != 0) return {};
+    if (!force) return refuse_path("formatting", path_, errc::file_exists);
+    if (S_ISLNK(at.st_mode)) {
+      char* real = ::realpath(path_.c_str(), nullptr);
+      if (real == nullptr || ::stat(path_.c_str(), &at) != 0) {
+        ::free(real);
+        return refuse(errc::no_file, fmt::format("formatting {}: the link leads nowhere; remove it", path_));
+      }
+      place_ = real;
+      ::free(real);
+    }
+    if (!S_ISREG(at.st_mode))
+      return refuse(errc::file_exists,
+                    fmt::format("formatting {}: it is no regular file and no block device, and is left as it was; "
+                                "choose another name", path_));
+    return lock();
+  }
+
+ private:
+  std::expected<void, error> lock() {
+    fd_ = ::open(place_.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd_ < 0) return refuse_path("formatting", path_, errc::read_only);
+    constexpr int tries = 100, pause_us = 10'000;  // a second: the lock of a killed program lingers
+    for (int i = 0; ::flock(fd_, LOCK_EX | LOCK_NB) != 0; ++i) {
+      if (errno != EWOULDBLOCK) return {};  // a file system without locks: no store is open there
+      if (i == tries) return refuse_path("formatting", path_, errc::already_open);
+      ::usleep(pause_us);
+    }
+    return {};
+  }
+
+  std::string path_, place_;
+  int fd_ = -1;
+};
+
 }  // namespace
 
 // --- format, open, close --------------------------------------------------------------------------------
@@ -80,8 +135,10 @@ std::expected<void, error> store::format(const std::string& path, const format_o
       return refuse(errc::mounted, fmt::format("formatting {}: the device holds data or a signature; "
                                                "force if that is not needed", path));
   }
-  bool existed = ::access(path.c_str(), F_OK) == 0;
-  if (existed && !block_device && !o.force) return refuse_path("formatting", path, errc::file_exists);
+  file_replacement target(path);
+  if (!block_device) {
+    if (auto free = target.claim(o.force); !free) return free;
+  }
   u64 size = o.size_bytes ? o.size_bytes / block_bytes * block_bytes : default_store_bytes;
   // Refuse an impossible size before anything is made.
   if (!block_device) {
@@ -93,7 +150,7 @@ std::expected<void, error> store::format(const std::string& path, const format_o
                                            min_volume_blocks * block_bytes));
   }
   // A file is made beside and renamed when it is whole: a failed mkfs leaves what was there.
-  std::string made = block_device ? path : path + ".mkfs-" + std::to_string(::getpid());
+  std::string made = block_device ? path : target.place() + ".mkfs-" + std::to_string(::getpid());
   io::open_options oo;
   oo.create = !block_device;
   oo.create_bytes = block_device ? 0 : size;
@@ -101,6 +158,10 @@ std::expected<void, error> store::format(const std::string& path, const format_o
   auto dev = io::open_device(made, oo, env);
   if (!dev) {
     if (!block_device) ::unlink(made.c_str());
+    if (dev.error() == errc::no_file)
+      return refuse(errc::no_file, fmt::format("formatting {}: its folder does not exist; make it first", path));
+    if (dev.error() == errc::mounted)
+      return refuse(errc::mounted, fmt::format("formatting {}: {}; unmount it first", path, sentence_of(errc::mounted)));
     return refuse_path("formatting", path, dev.error());
   }
   auto give_up = [&](errc code, std::string message) {
@@ -108,7 +169,7 @@ std::expected<void, error> store::format(const std::string& path, const format_o
     if (!block_device) ::unlink(made.c_str());
     return refuse(code, std::move(message));
   };
-  if (block_device && size != default_store_bytes && o.size_bytes > (*dev)->size())
+  if (block_device && o.size_bytes > (*dev)->size())
     return give_up(errc::too_small, fmt::format("formatting {}: the device is too small: it has {} bytes, {} were asked for",
                                                 path, (*dev)->size(), o.size_bytes));
   store_layer::format_spec spec;
@@ -124,7 +185,7 @@ std::expected<void, error> store::format(const std::string& path, const format_o
   if (!done)
     return give_up(done.error().code, fmt::format("formatting {}: {}", path, done.error().message));
   dev->reset();
-  if (!block_device && ::rename(made.c_str(), path.c_str()) != 0) {
+  if (!block_device && ::rename(made.c_str(), target.place().c_str()) != 0) {
     errc e = from_errno(-errno);
     ::unlink(made.c_str());
     return refuse_path("formatting", path, e);
@@ -383,7 +444,7 @@ std::expected<std::vector<tree_info>, error> store::trees() {
     info.node_bytes = u32{rec.node_blocks} * block_bytes;
     info.dropping = rec.state == btree::TREE_DROPPING;
     btree::load_op load;
-    cache::descriptor* d = load.run(*c.ctx, {page_addr(rec.root_addr), rec.root_gen});
+    cache::descriptor* d = load.fetch(*c.ctx, {page_addr(rec.root_addr), rec.root_gen});
     if (d == nullptr)
       return refuse(load.out.code, fmt::format("{}: {}: the root of tree \"{}\" (page {})", s.path,
                                                sentence_of(load.out.code), key,
@@ -400,7 +461,7 @@ std::uint64_t tree::record_count() const {
   if (!is_ok(internal::check_tree(state_, false)) || !is_ok(state_->store->check_caller())) return 0;
   btree::load_op load;
   cache::descriptor* d = state_->store->c->pages->find_resident(state_->open->t.root);
-  if (d == nullptr) d = load.run(*state_->store->c->ctx, state_->open->t.root);
+  if (d == nullptr) d = load.fetch(*state_->store->c->ctx, state_->open->t.root);
   return d ? u64{btree::node_view(d->reader()).node().record_count} : 0;
 }
 
@@ -408,7 +469,7 @@ std::uint64_t tree::byte_count() const {
   if (!is_ok(internal::check_tree(state_, false)) || !is_ok(state_->store->check_caller())) return 0;
   btree::load_op load;
   cache::descriptor* d = state_->store->c->pages->find_resident(state_->open->t.root);
-  if (d == nullptr) d = load.run(*state_->store->c->ctx, state_->open->t.root);
+  if (d == nullptr) d = load.fetch(*state_->store->c->ctx, state_->open->t.root);
   return d ? u64{btree::node_view(d->reader()).node().byte_count} : 0;
 }
 

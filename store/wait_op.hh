@@ -32,7 +32,7 @@ class wait_op final : public sm::machine<wait_op> {
         if (engine_->reached(watermark_) >= lsn_) return go(CLEANUP);
         if (!is_ok(engine_->health())) return fail(errc::outcome_unknown);
         engine_->want_durable(lsn_);
-        if (watermark_ == txn::watermark::PLACED) engine_->pages().kick_daemon();
+        if (watermark_ == txn::watermark::PLACED) engine_->pages().write_all(engine_->waiters(watermark_));
         return wait_in(engine_->waiters(watermark_), LOOK);
       case CLEANUP:
         return go(DONE);

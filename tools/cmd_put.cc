@@ -20,6 +20,7 @@ outcome<tree> tree_for(store& s, const command& c) {
     return fail(fmt::format("opening tree {}", text::quoted(c.tree)), a);
   }
   if (!c.create) return fail_unknown_tree(c.tree, "put makes it with --create");
+  if (c.tree.empty()) return fail("creating a tree: its name is empty; give it a name");
   return create_tree(s, c.tree, c.node_bytes);
 }
 

@@ -62,7 +62,7 @@ errc run(sm::reactor& loop, sm::op& o) {
 log_shares log_shares::of(u64 log_blocks) {
   PLEACH_ASSERT(log_blocks >= min_log_blocks);
   // A claim may be a third of the log: a small log must take a split of every level of a tree, and a useful batch.
-  u64 largest = std::max<u64>(log_blocks / 3, 10);
+  u64 largest = std::max<u64>(log_blocks / 3, 13);
   // The last two blocks hold the empty group that publishes a new log_start; one largest claim is headroom for overruns.
   return {largest * log_payload_bytes, (log_blocks - 2 - largest) * log_payload_bytes};
 }

@@ -91,6 +91,10 @@ class opener {
   }
 
   status open_path() {
+    struct stat st;  // opening a pipe would wait for its other end
+    if (!options_.create && stat(file_.path.c_str(), &st) == 0 && !S_ISREG(st.st_mode) &&
+        !S_ISBLK(st.st_mode))
+      return fail(errc::not_a_store);
     int flags = O_CLOEXEC | O_DIRECT | (writing() ? O_RDWR : O_RDONLY);
     if (options_.create) flags |= O_CREAT | O_EXCL;
     if (!options_.create && writing() && options_.exclusive && is_block_device(file_.path)) {

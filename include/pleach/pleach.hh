@@ -156,7 +156,7 @@ class operation {
   void await_suspend(std::coroutine_handle<> h);
   answer await_resume() const noexcept { return answer_; }
 
-  static constexpr std::size_t room_bytes = 2304;
+  static constexpr std::size_t room_bytes = 2432;
 
  private:
   friend class store;

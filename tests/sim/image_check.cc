@@ -120,7 +120,7 @@ void verify_store(core& c, bool dropping_allowed) {
   (void)dropping_allowed;
   std::string problems;
   btree::verifier v(
-      *c.ctx, *c.dev,
+      *c.ctx,
       [&](std::string where, std::string what) { problems += where + ": " + what + "; "; },
       [](u64, u64) { return true; });
   auto r = v.run();
@@ -302,7 +302,10 @@ void image_checker::check_damaged(const image_job& job) {
     return;
   }
   core& c = **opened;
-  std::string d = differs_silently(c, model_.state_at(std::min(c.engine->recovered(), job.cap)));
+  // In the torn tail a flipped bit looks like an interrupted write: the log is shorter then.
+  lsn_t reached = std::min(c.engine->recovered(), job.cap);
+  std::string d =
+      reached < model_.oldest() ? "" : differs_silently(c, model_.state_at(reached));
   if (!d.empty())
     violation(fmt::format("a flipped bit in block {} is not noticed: {}", offset / block_bytes, d));
   c.abandon();

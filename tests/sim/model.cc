@@ -70,11 +70,13 @@ forest model::state_at(lsn_t lsn) const {
 
 void model::roll_back_to(lsn_t lsn) {
   apply(base_, lsn);
+  oldest_ = lsn;
   transactions_.clear();
 }
 
 void model::settle(lsn_t lsn) {
   apply(base_, lsn);
+  oldest_ = std::max(oldest_, lsn);
   std::erase_if(transactions_,
                 [&](auto& t) { return t.second.lsn != lsn_none && t.second.lsn <= lsn; });
 }

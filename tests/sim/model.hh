@@ -56,12 +56,15 @@ class model {
   transaction& at(u64 number);
 
   lsn_t acked = lsn_none;
+  /// Older states are forgotten.
+  lsn_t oldest() const { return oldest_; }
 
  private:
   void apply(forest& to, lsn_t upto) const;
   forest base_;
   std::map<u64, transaction> transactions_;
   u64 next_ = 0;
+  lsn_t oldest_ = lsn_none;
 };
 
 /// RETURNS: empty if equal, else the first difference in words.

@@ -47,7 +47,7 @@ constexpr planted_bug table[] = {
     {"old_extent_not_freed", hint::EXTENTS, "a replaced large value keeps its blocks"},
     {"commit_not_awaited", hint::ANY, "a durable write ends as an ordered one"},
     {"path_not_checked", hint::SPLITS, "a plan trusts a path that was pinned before it waited"},
-    {"stale_page_trusted", hint::SPLITS, "a descent trusts a page that no longer covers its key"},
+    {"stale_page_trusted", hint::SMALL_CACHE, "a descent trusts a page that no longer covers its key"},
     {"drop_not_resumed", hint::DROPS, "an interrupted drop is not finished after a crash"},
     {"wakeup_lost", hint::SMALL_CACHE, "a released claim wakes nobody (deadlock)"},
     {"short_write_is_full", hint::FAULT_SHORT, "a short write counts as a full one"},

@@ -6,6 +6,12 @@
 #include <cstdio>
 #include <string>
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define PLEACH_SIM_ASAN  // its own report of a bad access says more
+#endif
+#endif
+
 namespace pleach::sim {
 
 report& current_report() {
@@ -39,12 +45,14 @@ void print_run(const char* kind, const std::string& what) {
   if (r.story) std::fprintf(stderr, "operations:\n%s", r.last.c_str());
   if (r.device != nullptr)
     std::fprintf(stderr, "last events of the device:\n%s\n", r.device->last_events(60).c_str());
+  std::string replay = "--seed " + std::to_string(r.seed);
+  if (r.hint != 0) replay += " --hint " + std::to_string(r.hint);
+  if (!r.plant.empty()) replay += " --plant " + r.plant;
   std::fprintf(stderr,
-               "pleach-sim: %s: %s\n  while: %s\n  seed %llu: %s\n  replay: "
-               "build/tests/sim/pleach-sim --seed %llu%s%s\n",
+               "pleach-sim: %s: %s\n  while: %s\n  seed %llu: %s\n"
+               "  replay: build/tests/sim/pleach-sim %s\n",
                kind, what.c_str(), r.phase.c_str(), static_cast<unsigned long long>(r.seed),
-               r.config.c_str(), static_cast<unsigned long long>(r.seed),
-               r.plant.empty() ? "" : " --plant ", r.plant.c_str());
+               r.config.c_str(), replay.c_str());
 }
 
 extern "C" void on_signal(int number) {
@@ -64,8 +72,10 @@ void violation(const std::string& what) {
 
 void install_signal_reports() {
   std::signal(SIGABRT, on_signal);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(PLEACH_SIM_ASAN)
   std::signal(SIGSEGV, on_signal);
   std::signal(SIGBUS, on_signal);
+#endif
   std::signal(SIGFPE, on_signal);
 }
 

@@ -163,7 +163,8 @@ DOCTEST_TEST_CASE("ascending inserts leave full nodes and move no slots") {
   u32 least = ~0u;
   for (std::size_t i = 0; i + 1 < c.nodes.size(); ++i)
     least = std::min(least, c.nodes[i]->view().used_bytes());
-  DOCTEST_CHECK(least > node_capacity(16384) * 98 / 100);
+  // Closing a leaf cuts its prefix, which shortens its records: some room comes back.
+  DOCTEST_CHECK(least > node_capacity(16384) * 93 / 100);
   DOCTEST_MESSAGE("ascending: bytes announced per insert ", c.marked / 3000);
   DOCTEST_CHECK(c.marked / 3000 < 200);
 }

@@ -1,0 +1,117 @@
+// Bugs that the simulation found, each by itself: what broke, in one small case.
+#include <doctest/doctest.h>
+
+#include "be/io/sim.hh"
+#include "btree/read_op.hh"
+#include "btree/write_op.hh"
+#include "store/core.hh"
+
+namespace pleach {
+namespace {
+
+using btree::change;
+using btree::seek;
+using store_layer::core;
+
+struct fixture {
+  explicit fixture(u32 node_blocks, u64 log_blocks, u64 cache_bytes) {
+    store_layer::format_spec spec;
+    spec.log_bytes = log_blocks * block_bytes;
+    spec.max_node_blocks = node_blocks;
+    spec.uuid[0] = 1;
+    auto dev = std::make_unique<io::sim_device>(env, io::sim_image(u64{8} << 20));
+    DOCTEST_REQUIRE(core::format(env, *dev, spec));
+    auto opened = core::open(env, std::move(dev), {.cache_bytes = cache_bytes}, "test");
+    DOCTEST_REQUIRE(opened);
+    store = *opened;
+  }
+  ~fixture() {
+    trees.clear();
+    DOCTEST_CHECK(store->close());
+  }
+  errc run(sm::op& op) {
+    store->loop.start(op);
+    DOCTEST_REQUIRE(store->loop.run_until(op));
+    return op.out.code;
+  }
+  btree::tree& create(const std::string& name, u16 node_blocks) {
+    btree::tree_record rec{};
+    rec.state = btree::TREE_LIVE;
+    rec.order = 1;
+    rec.node_blocks = node_blocks;
+    btree::write_op op;
+    op.prepare(*store->catalogue, change::CREATE_TREE, as_bytes(name),
+               {reinterpret_cast<const std::byte*>(&rec), sizeof rec}, nullptr, true);
+    DOCTEST_REQUIRE(run(op) == errc::ok);
+    trees.push_back(store->tree_for(store, name, op.created()));
+    return trees.back()->t;
+  }
+  errc put(btree::tree& t, const std::string& key, const std::string& value) {
+    btree::write_op op;
+    op.prepare(t, change::UPSERT, as_bytes(key), as_bytes(value), nullptr, false);
+    return run(op);
+  }
+  errc erase(btree::tree& t, const std::string& key) {
+    btree::write_op op;
+    op.prepare(t, change::DELETE, as_bytes(key), {}, nullptr, false);
+    return run(op);
+  }
+
+  io::sim_environment env;
+  std::shared_ptr<core> store;
+  std::vector<std::shared_ptr<store_layer::open_tree>> trees;
+};
+
+std::string numbered(u32 i) {
+  std::string n = std::to_string(i);
+  return "key" + std::string(6 - n.size(), '0') + n;
+}
+
+DOCTEST_TEST_CASE("before the empty key there is nothing; it was called a corrupt page") {
+  fixture f(1, 64, 4 << 20);
+  btree::tree& t = f.create("t", 1);
+  DOCTEST_REQUIRE(f.put(t, "", "empty") == errc::ok);
+  DOCTEST_REQUIRE(f.put(t, "a", "1") == errc::ok);
+  std::string key;
+  btree::read_op read;
+  read.prepare(t, seek::BEFORE, {}, {&key, nullptr, nullptr});
+  DOCTEST_CHECK(f.run(read) == errc::not_found);
+}
+
+DOCTEST_TEST_CASE(
+    "the smallest log takes splits on every level of a tree; single puts were too large") {
+  fixture f(1, 32, 4 << 20);
+  btree::tree& t = f.create("t", 1);
+  for (u32 i = 0; i < 1500; ++i)
+    DOCTEST_REQUIRE(f.put(t, std::string(60, 'p') + numbered(i * 7919 % 100003),
+                          std::string(100 + i % 300, 'v')) == errc::ok);
+  DOCTEST_CHECK(f.store->ctx->stats.splits > 50);
+}
+
+DOCTEST_TEST_CASE("a copy of a leaf that was merged away is not current; cursors went on with it") {
+  fixture f(1, 128, 4 << 20);
+  btree::tree& t = f.create("t", 1);
+  for (u32 i = 0; i < 400; ++i)
+    DOCTEST_REQUIRE(f.put(t, numbered(i), std::string(100, 'v')) == errc::ok);
+  std::vector<std::byte> room(block_bytes);
+  u32 stale = 0;
+  for (u32 i = 0; i < 399; ++i) {
+    std::string next = numbered(i + 1), key;
+    btree::leaf_copy copy;
+    copy.bytes = room.data();
+    btree::read_op read;
+    read.prepare(t, seek::EXACT, as_bytes(next), {&key, nullptr, &copy});
+    DOCTEST_REQUIRE(f.run(read) == errc::ok);
+    DOCTEST_CHECK(copy.current());
+    // The neighbours go: the leaf changes, or goes too.
+    DOCTEST_REQUIRE(f.erase(t, numbered(i)) == errc::ok);
+    DOCTEST_REQUIRE(f.erase(t, next) == errc::ok);
+    stale += copy.current();
+    DOCTEST_REQUIRE(f.put(t, next, "again") == errc::ok);
+  }
+  DOCTEST_CHECK(stale == 0);
+  DOCTEST_CHECK(f.store->ctx->stats.unlinks + f.store->ctx->stats.merges > 0);
+}
+
+}  // namespace
+}  // namespace pleach
