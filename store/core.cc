@@ -48,10 +48,11 @@ std::unexpected<trouble> in_trouble(errc code, std::string message) {
 open_tree::open_tree(std::shared_ptr<core> c) : owner(std::move(c)), t(*owner->ctx) {}
 
 attempt<void> core::format(sm::environment& env, io::device& dev, const format_spec& spec) {
-  result<geometry> g = plan_geometry(dev.size(), spec.log_bytes, spec.max_node_blocks);
+  const u64 bytes = spec.size_bytes ? std::min(spec.size_bytes, dev.size()) : dev.size();
+  result<geometry> g = plan_geometry(bytes, spec.log_bytes, spec.max_node_blocks);
   if (!g)
     return in_trouble(g.error(), fmt::format("{}: a volume of {} bytes cannot be laid out with a log of {} bytes",
-                                             sentence_of(g.error()), dev.size(), spec.log_bytes));
+                                             sentence_of(g.error()), bytes, spec.log_bytes));
   sm::reactor loop(env);
   loop.add_poller(dev);
   block_buffer root(block_bytes);

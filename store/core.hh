@@ -44,6 +44,7 @@ struct open_tree {
 };
 
 struct format_spec {
+  u64 size_bytes = 0;  // of the store; 0: all of the device
   u64 log_bytes = 0;  ///< 0: 64 MiB, or a quarter of a small volume
   u32 max_node_blocks = 16;
   u8 uuid[16] = {};

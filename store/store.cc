@@ -173,6 +173,7 @@ std::expected<void, error> store::format(const std::string& path, const format_o
     return give_up(errc::too_small, fmt::format("formatting {}: the device is too small: it has {} bytes, {} were asked for",
                                                 path, (*dev)->size(), o.size_bytes));
   store_layer::format_spec spec;
+  if (block_device && o.size_bytes) spec.size_bytes = size;
   spec.log_bytes = o.log_bytes;
   spec.max_node_blocks = o.max_node_bytes / block_bytes;
   if (getrandom(spec.uuid, sizeof spec.uuid, 0) != sizeof spec.uuid)

@@ -98,7 +98,7 @@ stage_main() {
 
 stage_asan() {
   # One process of a sanitizer needs much memory and time; leaks are counted too.
-  CXX=clang++-19 CXX_LD=lld-19 build asan build-asan --buildtype=debugoptimized -Dtests=true -Dbench=false \
+  CXX=clang++-19 CXX_LD=lld-19 build asan build-asan --buildtype=debug --optimization=1 -Dtests=true -Dbench=false \
     -Db_sanitize=address,undefined -Db_lundef=false -Dcpp_args=-fno-sanitize-recover=all || return
   PLEACH_EFFORT=reduced ASAN_OPTIONS=detect_stack_use_after_return=0:abort_on_error=1 \
     UBSAN_OPTIONS=print_stacktrace=1 run asan build-asan -t 5
@@ -106,7 +106,7 @@ stage_asan() {
 }
 
 stage_tsan() {
-  CXX=clang++-19 CXX_LD=lld-19 build tsan build-tsan --buildtype=debugoptimized -Dtests=true -Dbench=false \
+  CXX=clang++-19 CXX_LD=lld-19 build tsan build-tsan --buildtype=debug --optimization=1 -Dtests=true -Dbench=false \
     -Db_sanitize=thread -Db_lundef=false || return
   PLEACH_EFFORT=reduced TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 run tsan build-tsan --suite threads -t 5
   thread_tests=$good

@@ -44,7 +44,9 @@ void model::apply(forest& to, lsn_t upto) const {
   std::vector<const transaction*> order;
   for (auto& [n, t] : transactions_)
     if (t.lsn != lsn_none && t.lsn <= upto) order.push_back(&t);
-  std::stable_sort(order.begin(), order.end(), [](auto* a, auto* b) { return a->lsn < b->lsn; });
+  std::sort(order.begin(), order.end(), [](auto* a, auto* b) {
+    return a->lsn != b->lsn ? a->lsn < b->lsn : a->number < b->number;
+  });
   for (const transaction* t : order)
     for (const effect& e : t->effects) switch (e.kind) {
         case effect::SET:

@@ -228,7 +228,9 @@ DOCTEST_TEST_CASE("a deadline and a cancel end a wait, what was changed stays") 
   std::string large(300'000, 'l');
   left = 0;
   for (int i = 0; i < 64; ++i) {
-    ops.emplace_back(new pleach::operation(t.upsert(keys[static_cast<std::size_t>(i)], i % 3 ? "small" : large)));
+    std::string_view value = large;
+    if (i % 3) value = "small";
+    ops.emplace_back(new pleach::operation(t.upsert(keys[static_cast<std::size_t>(i)], value)));
     ++left;
     ops.back()->start([](pleach::operation&, void* l) { --*static_cast<int*>(l); }, &left);
   }
