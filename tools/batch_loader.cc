@@ -10,6 +10,8 @@ namespace pleach::tool {
 
 namespace {
 constexpr std::uint64_t records_per_poll = 32;
+// What the library's batch holds for a record besides its bytes, its arrays half empty.
+constexpr std::uint64_t record_overhead_bytes = 96;
 }
 
 batch_loader::batch_loader(store& s, batch_loader_options options)
@@ -76,7 +78,9 @@ outcome<void> batch_loader::add(std::string_view tree_name, std::string_view key
   }
   gathered_ += 1;
   gathered_bytes_ += key.size() + value.size();
-  if (gathered_bytes_ > options_.cache_bytes) return too_large();
+  const bool beyond = gathered_ > limits_.transaction_records ||
+                      gathered_bytes_ + gathered_ * record_overhead_bytes > options_.cache_bytes;
+  if (beyond) return too_large();
   if (gathered_ < options_.batch_records) return {};
   return commit();
 }
@@ -141,9 +145,10 @@ outcome<void> batch_loader::stop() {
 }
 
 std::unexpected<failure> batch_loader::too_large() const {
-  return fail(fmt::format("a batch of {} records with {} bytes is too large for the store's limits: use a smaller "
-                          "--batch (it is {}), a larger --cache (it is {}), or a store with a larger log",
-                          gathered_, gathered_bytes_, options_.batch_records,
+  return fail(fmt::format("a batch of {} records with {} bytes is too large for the store's limits (at most {} "
+                          "records): use a smaller --batch (it is {}), a larger --cache (it is {}), or a store "
+                          "with a larger log",
+                          gathered_, gathered_bytes_, limits_.transaction_records, options_.batch_records,
                           text::format_size(options_.cache_bytes)));
 }
 

@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include <cstdio>
+
 #include "tools/batch_loader.hh"
 #include "tools/command.hh"
 #include "tools/input_file.hh"
@@ -127,7 +129,7 @@ class load_run {
   void warn(const std::string& sentence) {
     if (command_.quiet) return;
     shown_.finish();
-    fmt::print(stderr, "pleach load: {}: warning: {}\n", input_.name(), sentence);
+    std::fputs(fmt::format("pleach load: {}: warning: {}\n", input_.name(), sentence).c_str(), stderr);
   }
 
   const command& command_;
@@ -160,7 +162,7 @@ outcome<int> run_load(const command& c) {
     if (!loaded) return std::unexpected(loaded.error());
   }
   if (auto closed = close_store(*s); !closed) return std::unexpected(closed.error());
-  if (!c.quiet && isatty(STDERR_FILENO)) fmt::print(stderr, "{} records loaded\n", committed);
+  if (!c.quiet && isatty(STDERR_FILENO)) std::fputs(fmt::format("{} records loaded\n", committed).c_str(), stderr);
   return exit_done;
 }
 

@@ -5,16 +5,21 @@
 // I1. Options stand anywhere, also before the command; "--" ends them.
 // I2. Exit codes: 0 done, 1 get/del of a key that is not there, 4 fsck found errors, 8 operational error,
 //     16 bad, no or unknown command or option.
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <functional>
+#include <limits>
 
 #include "tools/command.hh"
 #include "tools/signals.hh"
@@ -255,6 +260,8 @@ void decode_nodes(const raw_command& raw, command& c) {
   }
 }
 
+constexpr std::uint64_t size_max = std::numeric_limits<std::int64_t>::max();  // of a file
+
 // ERRORS: throws usage_error.
 void decode(const CLI::App& app, const raw_command& raw, command& c) {
   if (given(app, "--cache")) c.cache_bytes = size_of("--cache", raw.cache);
@@ -268,6 +275,7 @@ void decode(const CLI::App& app, const raw_command& raw, command& c) {
   if (given(app, "--size")) {
     c.size_bytes = size_of("--size", raw.size);
     if (c.size_bytes == 0) throw usage_error{"--size: a store has a size"};
+    if (c.size_bytes > size_max) throw usage_error{fmt::format("--size: {} is too large for any file", raw.size)};
   }
   if (given(app, "--log-size")) {
     c.log_bytes = size_of("--log-size", raw.log_size);
@@ -319,21 +327,34 @@ std::string general_help() {
 }
 
 int complain(const std::string& sentence) {
-  fmt::print(stderr, "pleach: {}\n", sentence);
+  std::fputs(fmt::format("pleach: {}\n", sentence).c_str(), stderr);
   return exit_usage;
 }
 
-// RETURNS: 0, or exit_failed if standard output did not take it.
+// RETURNS: 0, also if nobody reads on; exit_failed if standard output did not take it.
 int print_out(const std::string& text) {
-  std::fputs(text.c_str(), stdout);
-  return std::fflush(stdout) == 0 ? exit_done : exit_failed;
+  if (std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0) return exit_done;
+  const int number = errno;
+  if (number == EPIPE) return exit_done;
+  std::fputs(fmt::format("pleach: writing standard output: {}\n", std::strerror(number)).c_str(), stderr);
+  return exit_failed;
+}
+
+// A closed standard descriptor would be given to the store, and messages would be written into it. What is
+// opened in place of input and output fails as the closed one would: the wrong way round. Messages vanish, as
+// they do (unlike with fmt::print, which throws) where standard error does not take them.
+void occupy_standard_descriptors() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF) continue;
+    if (open("/dev/null", fd == STDOUT_FILENO ? O_RDONLY : O_WRONLY) < 0) return;  // the lowest that is free
+  }
 }
 
 int execute(const entry& e, command& c) {
   const auto ended = e.run(c);
   if (ended) return *ended;
   const failure& f = ended.error();
-  if (!f.sentence.empty()) fmt::print(stderr, "pleach {}: {}: {}\n", c.name, c.store, f.sentence);
+  if (!f.sentence.empty()) std::fputs(fmt::format("pleach {}: {}: {}\n", c.name, c.store, f.sentence).c_str(), stderr);
   return f.code;
 }
 
@@ -364,6 +385,7 @@ int run_command(const entry& e, std::vector<std::string> arguments) {
 }
 
 int run(int argc, char** argv) {
+  occupy_standard_descriptors();
   install_signal_handlers();
   split_line line = split(argc, argv);
   if (line.name.empty()) {
@@ -387,7 +409,7 @@ int main(int argc, char** argv) {
   try {
     return pleach::tool::run(argc, argv);
   } catch (const std::exception& e) {
-    fmt::print(stderr, "pleach: {}\n", e.what());
+    std::fputs(fmt::format("pleach: {}\n", e.what()).c_str(), stderr);
     return pleach::tool::exit_failed;
   }
 }

@@ -28,8 +28,9 @@ std::string_view word_of(std::uint32_t code) {
   }
 }
 
-std::string_view advice_for(category what) {
-  switch (what) {
+std::string_view advice_for(const answer& found) {
+  if (std::string_view(found.name()) == "device_full") return "free space on the file system below";
+  switch (found.what()) {
     case category::no_space: return "make the store larger with `pleach grow`, or drop a tree";
     case category::read_only: return "commands that write need a medium that can be written";
     case category::corrupt: return "run `pleach fsck` to see all that is damaged";
@@ -41,7 +42,7 @@ std::string_view advice_for(category what) {
 }
 
 std::string advised(std::uint32_t code, std::string sentence) {
-  const std::string_view advice = advice_for(answer{.code = code}.what());
+  const std::string_view advice = advice_for(answer{.code = code});
   // A message of the library that has advice of its own keeps it.
   if (advice.empty() || contains(sentence, ";")) return sentence;
   return fmt::format("{}; {}", sentence, advice);

@@ -120,6 +120,15 @@ rm -f d
 expect 0 mkfs --log-size 4MiB l --size=64MiB
 expect 0 fsck l
 
+mkfifo pipe; ln -s nowhere dangling; ln -s l link
+expect 8 mkfs pipe --force --size 16MiB; expect 8 get pipe t k; says "not a Pleach store"
+expect 8 mkfs folder --force --size 16MiB; expect 8 mkfs dangling; expect 8 mkfs link
+if [ -p pipe ] && [ -d folder ] && [ -L dangling ] && [ ! -e nowhere ]; then ok; else bad "mkfs replaced what is no file"; fi
+expect 0 mkfs link --force --size 16MiB
+if [ -L link ] && [ "$(stat -c %s l)" = $((16 << 20)) ]; then ok; else bad "mkfs replaced a link, not its file"; fi
+expect 8 put l "" k v --create; says "name"
+expect 16 mkfs vast --size 10000000TiB
+
 section "put, get, del"
 expect 8 put s t key value; says "unknown tree"; says "--create"
 expect 8 get s t key; says "unknown tree"
@@ -315,6 +324,9 @@ expect 0 load c random.jsonl --cache 16MiB --batch 100
 awk 'BEGIN { s = "x"; while (length(s) < 50000) s = s s; for (i = 0; i < 400; ++i) print "{\"tree\":\"t\",\"key\":\"" i * 7919 "\",\"value\":\"" s "\"}" }' >wide.jsonl
 fresh c 256MiB
 expect 8 load c wide.jsonl --cache 8MiB --batch 400; says "too large"; says "--batch"; says "--cache"
+# Many small records are as bad as few large ones: none may be gathered beyond the budget.
+awk 'BEGIN { for (i = 0; i < 100000; ++i) printf "{\"tree\":\"t\",\"key\":\"%d\",\"value\":\"\"}\n", i }' >tiny.jsonl
+expect 8 load c tiny.jsonl --cache 8MiB --batch 100000; says "too large"; says "line 10001"
 expect 0 fsck c
 
 section "dump"
@@ -444,6 +456,7 @@ for _ in $(seq 100); do pl get o t a >out 2>err || break; sleep 0.02; done
 expect 8 get o t a; says "already open"
 expect 8 put o t a c; says "already open"
 expect 8 fsck o; says "already open"
+expect 8 mkfs o --force --size 16MiB; says "already open"
 exec 7>&-
 wait $loader; equal $? 0
 expect 0 get o t a; out_is 'b'
@@ -467,6 +480,12 @@ pl scan x t0 2>err | head -1 >out; equal "${PIPESTATUS[0]}" 0; err_empty
 pl save x 2>err | head -1 >out; equal "${PIPESTATUS[0]}" 8; err_empty
 pl save x --format dump 2>err | head -1 >out; equal "${PIPESTATUS[0]}" 8; err_empty
 pl load x long.jsonl --batch 10 --ack 2>err | head -1 >out; equal "${PIPESTATUS[0]}" 8; err_empty
+expect 0 fsck x
+pl --help 2>err | true; equal "${PIPESTATUS[0]}" 0; err_empty
+pl get nowhere t k 2>&-; equal $? 8
+[ -w /dev/full ] && { pl get nowhere t k 2>/dev/full; equal $? 8; pl get 2>/dev/full; equal $? 16; }
+# A closed standard output is never taken for the store's own descriptor.
+pl load x long.jsonl --batch 1000 --ack >&- 2>err; equal $? 8
 expect 0 fsck x
 if [ -w /dev/full ]; then
   pl save x >/dev/full 2>err; equal $? 8; says "no space"
