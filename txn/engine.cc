@@ -141,7 +141,7 @@ void engine_state::fail(errc) {
   health = errc::failed;
   credit.fail_all(errc::failed);
   // What groups used never comes back now: an op that asks from here on must not wait. Its commit ends as outcome_unknown.
-  credit.put(i64{1} << 60);
+  credit.put(i64{1} << 40);
   for (sm::wait_queue& q : queues) q.wake_all();
   writer.wake();
   pages.stop(errc::failed);

@@ -540,11 +540,13 @@ peak() {
   local most; most=$(tail -1 peak)
   if [ "$most" -le $ceiling_kib ]; then ok; else bad "$what: peak of $most KiB, over $ceiling_kib"; fi
 }
-peak load load m wide.jsonl --batch 50
-peak save save m
-peak dump save m --format dump
-peak scan scan m t1 --reverse
-peak fsck fsck m
+if [ -z "${PLEACH_SANITIZED:-}" ]; then  # a sanitizer's own memory is not the store's
+  peak load load m wide.jsonl --batch 50
+  peak save save m
+  peak dump save m --format dump
+  peak scan scan m t1 --reverse
+  peak fsck fsck m
+fi
 
 echo "cli: $passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ]
