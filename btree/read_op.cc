@@ -101,7 +101,7 @@ sm::step read_op::admit() {
   cache::page_cache& pages = tree_->ctx->pages;
   u64 units = std::max<u64>(tree_->ctx->max_node_blocks, txn::extent_chunk_blocks);
   if (pages.grants().take(grant_, *this, units)) return go(LOAD);
-  return wait(LOAD);
+  return wait(LOAD, "page frames");
 }
 
 sm::step read_op::load() {
@@ -239,7 +239,7 @@ sm::step read_op::extent() {
   held_ = nullptr;
   if (!grant_.held) {
     u64 units = std::max<u64>(tree_->ctx->max_node_blocks, txn::extent_chunk_blocks);
-    if (!pages.grants().take(grant_, *this, units)) return wait(EXTENT);
+    if (!pages.grants().take(grant_, *this, units)) return wait(EXTENT, "page frames");
   }
   page_addr run(reference_.run);
   u64 length = reference_.length;

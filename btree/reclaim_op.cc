@@ -21,7 +21,7 @@ sm::step reclaim_op::tick(phase p) noexcept {
     case ADMIT: {
       u64 pages = 16 + leaves_per_step;
       u64 units = std::min<u64>(pages * c.max_node_blocks / 2 + 64, c.pages.grantable_units() / 2);
-      return c.pages.grants().take(grant_, *this, units) ? go(DOWN) : wait(DOWN);
+      return c.pages.grants().take(grant_, *this, units) ? go(DOWN) : wait(DOWN, "page frames");
     }
     case DOWN: return down();
     case LOAD: return load();
@@ -136,7 +136,7 @@ sm::step reclaim_op::open() {
   if (!is_ok(alloc_op_.out.code)) return fail(alloc_op_.out.code);
   u64 need = txn::engine::credit_bytes(log_bytes_ + frees_.size() * 64, depth_ + frees_.size());
   need = std::min(need, tree_->ctx->engine.largest_credit());
-  return tree_->ctx->engine.credit().take(credit_, *this, need) ? go(ACT) : wait(ACT);
+  return tree_->ctx->engine.credit().take(credit_, *this, need) ? go(ACT) : wait(ACT, "log credit");
 }
 
 void reclaim_op::free_extents_of(const node_view& leaf) {

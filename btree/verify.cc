@@ -44,7 +44,7 @@ class extent_check_op final : public sm::machine<extent_check_op> {
       case INIT:
         return go(ADMIT);
       case ADMIT:
-        return ctx_->pages.grants().take(grant_, *this, txn::extent_chunk_blocks) ? go(READ) : wait(READ);
+        return ctx_->pages.grants().take(grant_, *this, txn::extent_chunk_blocks) ? go(READ) : wait(READ, "page frames");
       case READ:
         return sub(extent_op_, CLEANUP);
       case CLEANUP:

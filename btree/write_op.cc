@@ -105,7 +105,7 @@ sm::step write_op::admit() {
   if (ask_ == 0) ask_ = first_grant();
   ask_ = std::min(ask_, grant_limit());
   if (ctx_->pages.grants().take(grant_, *this, ask_)) return go(DOWN);
-  return wait(DOWN);
+  return wait(DOWN, "page frames");
 }
 
 /// Is the page still the one whose range holds `key`?
@@ -340,7 +340,7 @@ sm::step write_op::spares() {
 sm::step write_op::open() {
   if (ctx_->engine.credit().take(credit_, *this, plan_.credit)) return go(CHECK);
   ctx_->engine.want_durable(ctx_->engine.lsn());
-  return wait(CHECK);
+  return wait(CHECK, "log credit");
 }
 
 sm::step write_op::check() {

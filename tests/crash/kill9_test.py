@@ -113,9 +113,9 @@ def new_store(store):
     if kind == "file":
         if os.path.exists(store):
             os.unlink(store)
-        run("mkfs", store, "--size", "128MiB", "--log-size", draw.choice(("512KiB", "4MiB")), "--quiet")
+        run("mkfs", store, "--size", "128MiB", "--log-size", draw.choice(("2MiB", "8MiB")), "--quiet")
     else:
-        run("mkfs", store, "--force", "--log-size", draw.choice(("512KiB", "4MiB")), "--quiet")
+        run("mkfs", store, "--force", "--log-size", draw.choice(("2MiB", "8MiB")), "--quiet")
     return oracle()
 
 
