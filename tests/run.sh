@@ -124,7 +124,7 @@ write_report() {
     sanitizer_tests thread_tests"
   mkdir -p build/report.d
   { echo "sanitizer_tests=$sanitizer_tests"; echo "thread_tests=$thread_tests"; } >build/report.d/run.counters
-  cat build/report.d/*.counters build-planted/report.d/*.counters 2>/dev/null | awk -F= -v keys="$keys" '
+  { cat build/report.d/*.counters build-planted/report.d/*.counters 2>/dev/null || true; } | awk -F= -v keys="$keys" '
     NF == 2 && $2 ~ /^[0-9]+$/ { sum[$1] += $2; if (!($1 in seen)) { seen[$1] = 1; extra[++n] = $1 } }
     END {
       count = split(keys, wanted, /[ \n]+/)
