@@ -136,7 +136,7 @@ sm::step reclaim_op::open() {
   if (!is_ok(alloc_op_.out.code)) return fail(alloc_op_.out.code);
   u64 need = txn::engine::credit_bytes(log_bytes_ + frees_.size() * 64, depth_ + frees_.size());
   need = std::min(need, tree_->ctx->engine.largest_credit());
-  return tree_->ctx->engine.credit().take(credit_, *this, need) ? go(ACT) : wait(ACT, "log credit");
+  return tree_->ctx->engine.take_credit(credit_, *this, need) ? go(ACT) : wait(ACT, "log credit");
 }
 
 void reclaim_op::free_extents_of(const node_view& leaf) {
@@ -189,7 +189,7 @@ void reclaim_op::give_back() {
   for (u32 i = 0; i < leaf_count_; ++i) c.pages.unpin(*leaves_[i]);
   depth_ = leaf_count_ = 0;
   c.engine.give_back(space_);
-  c.engine.credit().give_back(credit_);
+  c.engine.give_back(credit_);
   c.pages.grants().give_back(grant_);
 }
 

@@ -338,8 +338,7 @@ sm::step write_op::spares() {
 }
 
 sm::step write_op::open() {
-  if (ctx_->engine.credit().take(credit_, *this, plan_.credit)) return go(CHECK);
-  ctx_->engine.want_durable(ctx_->engine.lsn());
+  if (ctx_->engine.take_credit(credit_, *this, plan_.credit)) return go(CHECK);
   return wait(CHECK, "log credit");
 }
 
@@ -421,7 +420,7 @@ void write_op::give_back() {
   for (cache::spare_frame& s : spares_) pages.give_back(s);
   spares_.clear();
   ctx_->engine.give_back(space_);
-  ctx_->engine.credit().give_back(credit_);
+  ctx_->engine.give_back(credit_);
   pages.grants().give_back(grant_);
   hold_.release();
   pinned_units_ = 0;

@@ -303,12 +303,13 @@ status engine::close() {
 
 // --- before ACT ---
 
-sm::quota& engine::credit() {
+bool engine::take_credit(sm::claim& c, sm::op& op, u64 bytes) {
   engine_state& e = *impl_;
-  // The caller is about to take; the log writer must see it if it has to wait.
-  if (e.credit.available() < static_cast<i64>(e.credit.total() / 2)) [[unlikely]]
+  bool taken = e.credit.take(c, op, bytes);
+  // A large claim may have to wait while much is free: whoever waits depends on the log writer, so it must know each time.
+  if (!taken || e.credit.available() < static_cast<i64>(e.credit.total() / 2)) [[unlikely]]
     e.writer.wake();
-  return e.credit;
+  return taken;
 }
 
 u64 engine::credit_bytes(u64 bytes, u64 count) {
@@ -432,6 +433,8 @@ lsn_t engine::end(sm::claim& credit) {
 }
 
 // --- CLEANUP ---
+
+void engine::give_back(sm::claim& credit) { impl_->credit.give_back(credit); }
 
 space_claim::~space_claim() { PLEACH_ASSERT(empty()); }
 

@@ -82,8 +82,9 @@ class engine {
   status close();
 
   // --- before ACT ---
-  /// Log credit in bytes; claims are taken in OPEN and turned into the group's by `end`.
-  sm::quota& credit();
+  /// Takes log credit in OPEN; `end` turns it into the group's. RETURNS: true if `c` is held now; else `op` must wait, and holds it when
+  /// it resumes: the log writer knows of it and makes room. REQUIRES: bytes <= largest_credit().
+  bool take_credit(sm::claim& c, sm::op& op, u64 bytes);
   /// Worst-case log bytes of capturing `bytes` in `pages` pages (record headers, run headers, block headers).
   static u64 credit_bytes(u64 bytes, u64 pages);
   /// Largest claim that can be granted.
@@ -112,6 +113,8 @@ class engine {
   lsn_t end(sm::claim& credit);
 
   // --- CLEANUP ---
+  /// Credit that was not used, or not granted yet; no effect on an empty claim.
+  void give_back(sm::claim& credit);
   void give_back(space_claim& claim);
 
   // --- watermarks ---

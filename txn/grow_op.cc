@@ -31,7 +31,7 @@ sm::step grow_op::tick(phase p) noexcept {
       return go(CREDIT);
 
     case CREDIT:
-      return engine_->credit().take(credit_, *this, engine::credit_bytes(2 * block_bytes, 2))
+      return engine_->take_credit(credit_, *this, engine::credit_bytes(2 * block_bytes, 2))
                  ? go(ACT)
                  : wait(ACT, "log credit");
 
@@ -50,7 +50,7 @@ sm::step grow_op::tick(phase p) noexcept {
       bitmap_ = nullptr;
       e_->pages.give_back(frame_);
       e_->pages.grants().give_back(grant_);
-      e_->credit.give_back(credit_);
+      engine_->give_back(credit_);
       return go(DONE);
 
     case DONE:

@@ -62,6 +62,28 @@ struct fixture {
   std::vector<std::shared_ptr<store_layer::open_tree>> trees;
 };
 
+#define TAKER_PHASES(X)      \
+  X(INIT, WAIT, CLEANUP)     \
+  X(CLEANUP, NOWAIT, DONE)   \
+  X(DONE, NOWAIT)
+
+/// Takes as much log credit as one transaction may, and gives it back.
+class taker final : public sm::machine<taker> {
+ public:
+  PLEACH_PHASES("taker", TAKER_PHASES)
+  explicit taker(txn::engine& e) : engine_(e) {}
+  sm::step tick(phase p) noexcept {
+    if (p == INIT)
+      return engine_.take_credit(credit_, *this, engine_.largest_credit()) ? go(CLEANUP) : wait(CLEANUP, "log credit");
+    if (p == CLEANUP) engine_.give_back(credit_);
+    return go(DONE);
+  }
+
+ private:
+  txn::engine& engine_;
+  sm::claim credit_;
+};
+
 std::string numbered(u32 i) {
   std::string n = std::to_string(i);
   return "key" + std::string(6 - n.size(), '0') + n;
@@ -111,6 +133,26 @@ DOCTEST_TEST_CASE("a copy of a leaf that was merged away is not current; cursors
   }
   DOCTEST_CHECK(stale == 0);
   DOCTEST_CHECK(f.store->ctx->stats.unlinks + f.store->ctx->stats.merges > 0);
+}
+
+DOCTEST_TEST_CASE("a large claim that waits while half the log is free wakes the log writer; it waited for ever") {
+  fixture f(1, 32, 4 << 20);
+  btree::tree& t = f.create("t", 1);
+  txn::engine& e = *f.store->engine;
+  u32 waited = 0;
+  for (u32 i = 0; i < 200; ++i) {
+    btree::write_op op;
+    std::string key = numbered(i * 7919 % 100003);
+    op.prepare(t, change::UPSERT, as_bytes(key), as_bytes(key), nullptr, true);
+    DOCTEST_REQUIRE(f.run(op) == errc::ok);
+    u64 used = e.stats().log_blocks_used;
+    if (used < 5 || used > 8) continue;
+    u64 before = e.stats().credit_waits;
+    taker large(e);
+    DOCTEST_REQUIRE(f.run(large) == errc::ok);
+    waited += e.stats().credit_waits != before;
+  }
+  DOCTEST_CHECK(waited > 10);
 }
 
 }  // namespace

@@ -235,7 +235,7 @@ class tx_op final : public sm::machine<tx_op> {
         u64 changed = p_.writes.size() + p_.creates.size();
         u64 bytes = changed * (64 + p_.ranges * (p_.range_bytes + 16));
         u64 amount = std::min(engine::credit_bytes(bytes + 200, changed + 2) + 32 * (p_.frees.size() + 1), e.largest_credit());
-        return e.credit().take(credit_, *this, amount) ? go(ACT) : wait(ACT, "credit");
+        return e.take_credit(credit_, *this, amount) ? go(ACT) : wait(ACT, "credit");
       }
       case ACT: act(); return go(DURABLE);
       case DURABLE:
@@ -259,7 +259,7 @@ class tx_op final : public sm::machine<tx_op> {
           w_.pages->give_back(none);
         }
         w_.pages->grants().give_back(grant_);
-        e.credit().give_back(credit_);
+        e.give_back(credit_);
         return go(DONE);
       case DONE:
       case phase_count_: break;
