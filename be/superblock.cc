@@ -40,6 +40,11 @@ bool log_is_possible(const superblock& s) {
   return total >= min_log_blocks;
 }
 
+bool lost_is_possible(const superblock& s) {
+  return std::all_of(std::begin(s.lost), std::end(s.lost),
+                     [&](const lsn_range& r) { return r.first <= r.last && r.last <= s.base_lsn; });
+}
+
 bool fields_are_possible(const superblock& s) {
   if (s.block_shift != block_shift || s.root_block != root_block_number || s.device_count != 1)
     return false;
@@ -47,7 +52,7 @@ bool fields_are_possible(const superblock& s) {
   if (s.group_blocks < min_volume_blocks || s.group_blocks > group_blocks_max) return false;
   if (s.max_node_blocks == 0 || s.max_node_blocks > max_page_blocks) return false;
   if (s.generation == 0 || s.first_seq == 0) return false;
-  return log_is_possible(s);
+  return log_is_possible(s) && lost_is_possible(s);
 }
 
 bool is_newer(const superblock& s) {
@@ -149,6 +154,17 @@ result<superblock_choice> choose(const std::array<const superblock*, superblock_
     if (counts(states[i]) && copies[i]->generation < copies[best]->generation)
       states[i] = copy_state::STALE;
   return superblock_choice{best, states};
+}
+
+void add_lost(superblock& s, lsn_t first, lsn_t last) {
+  std::copy_backward(std::begin(s.lost), std::end(s.lost) - 1, std::end(s.lost));
+  s.lost[0].first = first;
+  s.lost[0].last = last;
+}
+
+bool is_lost(const superblock& s, lsn_t lsn) {
+  return std::any_of(std::begin(s.lost), std::end(s.lost),
+                     [=](const lsn_range& r) { return r.first <= lsn && lsn <= r.last; });
 }
 
 }  // namespace pleach

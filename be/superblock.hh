@@ -45,4 +45,9 @@ struct superblock_choice {
 result<superblock_choice> choose(const std::array<const superblock*, superblock_copies>& copies,
                                  std::array<copy_state, superblock_copies> states);
 
+/// Remembers LSNs that no page may carry; the oldest range is forgotten when all places are taken.
+void add_lost(superblock& s, lsn_t first, lsn_t last);
+/// RETURNS: whether a page that carries `lsn` was written by a group that is no part of the store's history.
+bool is_lost(const superblock& s, lsn_t lsn);
+
 }  // namespace pleach

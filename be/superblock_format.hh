@@ -17,6 +17,14 @@ struct log_segment {
 };
 static_assert(sizeof(log_segment) == 24);
 
+/// LSNs that no page may carry: numbers of groups that were given up with a torn tail of the log.
+struct lsn_range {
+  le64 first;
+  le64 last;  ///< 0: unused
+};
+static_assert(sizeof(lsn_range) == 16);
+inline constexpr u32 lost_ranges = 16;
+
 inline constexpr u32 superblock_copies = 4;
 /// Block numbers of the copies: 1 MiB apart.
 inline constexpr u64 superblock_block(u32 copy) { return u64{copy} * 256; }
@@ -52,7 +60,8 @@ struct superblock {
   le64 clean_seq;      ///< != 0: cleanly closed, nothing to recover, the next block has this number
   le64 dwb_block;      ///< double-write area, 0 = none
   le64 dwb_blocks;
-  u8 reserved[4096 - 256];
+  lsn_range lost[lost_ranges];  ///< the newest first
+  u8 reserved[4096 - 512];
 };
 static_assert(sizeof(superblock) == 4096 && alignof(superblock) == 1);
 

@@ -82,6 +82,7 @@ errc loader::accept(descriptor& d, bool from_home) {
     if (!from_home) return errc::corrupt;
     auto u = unstamp(page, d.addr, core_.options.store_id, &d.gen);
     if (!u) return u.error();
+    if (core_.hooks != nullptr && !core_.hooks->belongs(u->lsn)) return errc::corrupt;
     d.capture.sum = u->sum;
     d.last_lsn = u->lsn;
   }

@@ -52,6 +52,8 @@ class log_hooks {
   virtual void fail_store(errc code, page_addr where) = 0;
   /// Share of the log in use, 0..1000; the daemon paces by it.
   virtual u32 log_use_per_mille() = 0;
+  /// RETURNS: whether a page read from its home may carry this LSN; if not, a group wrote it that the log has lost.
+  virtual bool belongs(lsn_t lsn) = 0;
 };
 
 struct cache_options {

@@ -97,11 +97,12 @@ engine_state::~engine_state() {
     while (!g.members.empty()) group::drop(g.members.front());
 }
 
-void engine_state::start_at(u64 seq, lsn_t last) {
+void engine_state::start_at(u64 seq, lsn_t last, lsn_t next) {
   next_seq = durable_start = seq;
-  durable = last;
-  first_lsn = last + 1;
-  open->reset(last + 1);
+  recovered = last;
+  durable = next - 1;
+  first_lsn = next;
+  open->reset(next);
 }
 
 u64 engine_state::log_start_for(lsn_t g, u64 first) const {
@@ -124,6 +125,8 @@ void engine_state::recovery_lsn_moved() {
   writer.wake();
   queues[static_cast<u32>(watermark::PLACED)].wake_all();
 }
+
+bool engine_state::belongs(lsn_t lsn) { return lsn <= durable && !is_lost(vol.super, lsn); }
 
 u32 engine_state::log_use_per_mille() {
   if (credit.contended()) return 1000;
@@ -221,11 +224,11 @@ result<std::unique_ptr<engine>> engine::open(sm::reactor& loop, io::device& dev,
       last = w->last;
       words = describe(*w) + "; applied in memory";
     }
-    e.start_at(seq, last);
+    e.start_at(seq, last, last + 1);
   } else {
     result<recovery_result> r = recover(loop, dev, v, options.index_bytes, options.log_buffer_bytes * 2, words);
     if (!r) return failed(r.error());
-    e.start_at(r->next_seq, r->last);
+    e.start_at(r->next_seq, r->last, r->next_lsn);
     e.replayed = r->anything;
   }
   pages.set_hooks(&e);
@@ -465,7 +468,7 @@ lsn_t engine::reached(watermark w) const {
   return least == lsn_none ? e.durable : std::min(e.durable, least - 1);
 }
 
-lsn_t engine::recovered() const { return impl_->first_lsn - 1; }
+lsn_t engine::recovered() const { return impl_->recovered; }
 void engine::want_durable(lsn_t lsn) { impl_->want_durable(lsn); }
 sm::wait_queue& engine::waiters(watermark w) { return impl_->queues[static_cast<u32>(w)]; }
 cache::descriptor& engine::root_block() { return *impl_->root.page; }

@@ -30,9 +30,10 @@ struct engine_state : cache::log_hooks {
   void recovery_lsn_moved() override;
   void fail_store(errc code, page_addr where) override;
   u32 log_use_per_mille() override;
+  bool belongs(lsn_t lsn) override;
 
-  /// Recovery found the log to end before `seq`, after group `last`.
-  void start_at(u64 seq, lsn_t last);
+  /// Recovery found the log to end before `seq`, after group `last`; groups go on with number `next`.
+  void start_at(u64 seq, lsn_t last, lsn_t next);
   void want_durable(lsn_t lsn);
   void fail(errc code);
   lsn_t visible() const { return open->empty() ? open->lsn - 1 : open->lsn; }
@@ -61,6 +62,7 @@ struct engine_state : cache::log_hooks {
   lsn_t durable = 0;
   lsn_t wanted = 0;          ///< somebody waits for this LSN to be durable
   lsn_t first_lsn = 1;       ///< of this opening
+  lsn_t recovered = 0;       ///< newest group of the openings before
   u64 next_seq = 1;
   u64 durable_start = 1;     ///< log_start of the newest durable group
   u64 prev_checksum = 0;

@@ -27,6 +27,10 @@ class log_filter final : public cache::load_filter {
   std::vector<std::byte> body_;
 };
 
+/// A page never reaches its home before its log record is durable. RETURNS: whether the home bytes are of a group that the log should
+/// have, but has not: its end was durable once, and is damaged.
+bool is_newer_than_log(cbytes page, page_addr addr, u64 store_id, const log_window& w);
+
 /// Applies the index entries of one page, in order, and compares the after-image of the last. `page`: home bytes, or anything if
 /// the first entry is FORMAT. Checksum and LSN fields are zero afterwards. ERRORS: corrupt (after-image differs), corrupt_log,
 /// bad_record, io.

@@ -158,11 +158,9 @@ status replay::one_batch(const log_window& w) {
 status replay::apply(page_batch::page& p, const log_window& w) {
   bytes page{p.data, p.addr().size()};
   if (!p.entries.front().is_format()) {
-    // A page never reaches its home before its log record is durable (TESTING 3.5).
-    const page_header& h = header_of(page.data());
-    if (h.magic == page_magic && h.store_id == v_.store_id() && h.address == p.addr().raw && h.lsn > w.last)
-      return error(errc::corrupt_log, "log corrupt: it ends at LSN " + std::to_string(w.last) + ", but " +
-                                          name_of_page(p.addr()) + " was written by LSN " + std::to_string(u64{h.lsn}));
+    if (is_newer_than_log(page, p.addr(), v_.store_id(), w))
+      return error(errc::corrupt_log, "log corrupt: it ends at LSN " + std::to_string(w.last) + ", but " + name_of_page(p.addr()) +
+                                          " was written by LSN " + std::to_string(u64{header_of(page.data()).lsn}));
   }
   u64 sum = 0;
   lsn_t lsn = 0;
@@ -193,6 +191,7 @@ result<recovery_result> recover(sm::reactor& loop, io::device& dev, volume& v, u
   if (v.super.clean_seq != 0) {
     r.next_seq = v.super.clean_seq;
     r.last = v.super.base_lsn;
+    r.next_lsn = r.last + 1;
     report = "closed cleanly";
     return r;
   }
@@ -208,10 +207,14 @@ result<recovery_result> recover(sm::reactor& loop, io::device& dev, volume& v, u
   index.seal();
   r.next_seq = w->end;
   r.last = w->last;
+  // Groups beyond the last may have been durable, and damage of the log looks like a torn tail. Pages of theirs that reached home
+  // would fit nothing: their numbers are never used again, so that such a page is known for what it is.
+  r.next_lsn = r.last + area.blocks() + 1;
+  add_lost(v.super, r.last + 1, r.next_lsn - 1);
   r.anything = true;
   if (PLEACH_PLANTED("recovery_discards_before_flush")) {
     v.super.clean_seq = r.next_seq;
-    v.super.base_lsn = r.last;
+    v.super.base_lsn = r.next_lsn - 1;
     if (status s = write_superblocks(loop, dev, v); !s) return fail(s.error());
   }
   if (!index.entries().empty())

@@ -17,6 +17,7 @@ namespace pleach::txn {
 struct recovery_result {
   u64 next_seq = 0;   ///< of the next log block
   lsn_t last = 0;     ///< newest group
+  lsn_t next_lsn = 0; ///< of the next group: beyond all numbers that groups of a lost tail may have had
   u64 pages = 0;      ///< brought up to date
   bool anything = false;
 };

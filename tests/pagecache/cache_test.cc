@@ -93,6 +93,12 @@ DOCTEST_TEST_CASE("damage, a wrong generation and a failed check are `corrupt`, 
   DOCTEST_CHECK(get(w, m.ref) == errc::corrupt);
   w.cache->register_check(page_kind::leaf, [](cbytes) { return errc::ok; });
   DOCTEST_CHECK(get(w, m.ref) == errc::ok);
+  w.close();
+  w.open();
+  w.log.lost_from = 1;  // the group that wrote it is not in the log
+  DOCTEST_CHECK(get(w, m.ref) == errc::corrupt);
+  w.log.lost_from = ~lsn_t{0};
+  DOCTEST_CHECK(get(w, m.ref) == errc::ok);
 }
 
 DOCTEST_TEST_CASE("a read error fails the waiters, and a later pin reads again") {

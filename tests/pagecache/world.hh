@@ -21,6 +21,7 @@ struct fake_log final : log_hooks {
   page_cache* cache = nullptr;
   list<descriptor, &descriptor::member_link> members;
   lsn_t open = 1, durable = 0, asked = 0;
+  lsn_t lost_from = ~lsn_t{0};
   u32 use = 0, moved = 0, failures = 0;
   errc failure = errc::ok;
   page_addr where;
@@ -33,6 +34,7 @@ struct fake_log final : log_hooks {
     where = at;
   }
   u32 log_use_per_mille() override { return use; }
+  bool belongs(lsn_t lsn) override { return lsn < lost_from; }
 
   page_writer touch(descriptor& d) {
     cache->mark_dirty(d, open);

@@ -54,7 +54,7 @@ struct verdict {
 
 /// RETURNS: what is wrong with the store after recovery, or empty.
 std::string check(world& w, const oracle& o, lsn_t acked) {
-  lsn_t lsn = w.eng->reached(watermark::DURABLE);
+  lsn_t lsn = w.eng->recovered();
   if (lsn < acked) return "recovered to LSN " + std::to_string(lsn) + ", acknowledged " + std::to_string(acked);
   std::string diff = compare(w, o.at(lsn));
   return diff.empty() ? diff : "at LSN " + std::to_string(lsn) + ": " + diff;
@@ -64,7 +64,7 @@ std::string check_read_only(const world_options& o, const crash& c, const oracle
   world w(o);
   if (errc code = w.mount(c.image, true); code != errc::ok)
     return std::string("read-only: ") + name_of(code) + ": " + w.report;
-  if (w.eng->reached(watermark::DURABLE) != expected) return "read-only sees another end of the log";
+  if (w.eng->recovered() != expected) return "read-only sees another end of the log";
   if (std::string s = compare(w, all.at(expected)); !s.empty()) return "read-only: " + s;
   w.close_parts();
   if (w.dev->stats().writes != 0 || !(w.dev->current() == c.image)) return "read-only wrote";
@@ -87,7 +87,7 @@ std::string recover_and_check(world_options o, const crash& c, const oracle& all
     if (code != errc::ok) return std::string("open: ") + name_of(code) + ": " + w.report;
     if (w.report.find("torn") != std::string::npos) ++v.torn;
     if (std::string s = check(w, all, c.acked); !s.empty()) return s;
-    first = w.eng->reached(watermark::DURABLE);
+    first = w.eng->recovered();
     if (next != nullptr) {
       w.close_parts();
       *next = w.dev->durable();
@@ -97,7 +97,7 @@ std::string recover_and_check(world_options o, const crash& c, const oracle& all
     ++v.nested;
     world w(o);
     if (errc code = w.mount(n.image); code != errc::ok) return std::string("nested open: ") + name_of(code) + ": " + w.report;
-    if (w.eng->reached(watermark::DURABLE) != first) return "nested recovery ends elsewhere";
+    if (w.eng->recovered() != first) return "nested recovery ends elsewhere";
     if (std::string s = check(w, all, c.acked); !s.empty()) return "nested: " + s;
   }
   if (r.chance(300)) return check_read_only(o, c, all, first);
@@ -121,7 +121,7 @@ void run_seed(u64 seed, verdict& v) {
         v.problem = std::string("mount: ") + name_of(code) + ": " + w.report;
         return;
       }
-      lsn_t base = w.eng->reached(watermark::DURABLE);
+      lsn_t base = w.eng->recovered();
       if (!fresh) all.now = all.at(base);
       fresh = false;
       all.begin(base);
@@ -182,7 +182,7 @@ DOCTEST_TEST_CASE("a shorn sector is seen, or harmless: never wrong data") {
     {
       world w(o);
       DOCTEST_REQUIRE(w.mount(world::formatted(o)) == errc::ok);
-      all.begin(w.eng->reached(watermark::DURABLE));
+      all.begin(w.eng->recovered());
       w.dev->on_event = [&](io::sim_device& d) {
         if (crashes.size() >= 10 || !r.chance(30)) return;
         io::crash_policy p = random_policy(r);
@@ -221,7 +221,7 @@ DOCTEST_TEST_CASE("the chain: a good block of another past does not continue a l
   {
     world w(o);
     DOCTEST_REQUIRE(w.mount(image) == errc::ok);
-    all.begin(w.eng->reached(watermark::DURABLE));
+    all.begin(w.eng->recovered());
     workload load(w, all, 4);
     load.width = 1;
     DOCTEST_REQUIRE(load.run(8));
@@ -243,7 +243,7 @@ DOCTEST_TEST_CASE("the chain: a good block of another past does not continue a l
     forged.write(at, block);
     world w(o);
     DOCTEST_REQUIRE(w.mount(forged) == errc::ok);
-    DOCTEST_CHECK(w.eng->reached(watermark::DURABLE) == all.acked - 1);
+    DOCTEST_CHECK(w.eng->recovered() == all.acked - 1);
     break;
   }
 }
@@ -256,7 +256,7 @@ DOCTEST_TEST_CASE("a damaged block: refused if it was durable, dropped if nothin
   {
     world w(o);
     DOCTEST_REQUIRE(w.mount(image) == errc::ok);
-    all.begin(w.eng->reached(watermark::DURABLE));
+    all.begin(w.eng->recovered());
     workload load(w, all, 4);
     load.width = 1;
     load.ordered_per_mille = 0;
@@ -286,7 +286,7 @@ DOCTEST_TEST_CASE("a damaged block: refused if it was durable, dropped if nothin
       DOCTEST_CHECK(w.report.find("log corrupt at LSN") != std::string::npos);
     } else {
       DOCTEST_REQUIRE(c == errc::ok);
-      lsn_t lsn = w.eng->reached(watermark::DURABLE);
+      lsn_t lsn = w.eng->recovered();
       if (lsn < all.acked) ++dropped;  // the window of TESTING 3.5 that nothing can tell
       else ++untouched;
       DOCTEST_CHECK((lsn == all.acked || newest));
@@ -305,7 +305,7 @@ DOCTEST_TEST_CASE("garbage in the log never leads recovery out of bounds") {
   {
     world w(o);
     DOCTEST_REQUIRE(w.mount(image) == errc::ok);
-    all.begin(w.eng->reached(watermark::DURABLE));
+    all.begin(w.eng->recovered());
     workload load(w, all, 5);
     DOCTEST_REQUIRE(load.run(30));
     image = w.dev->durable();

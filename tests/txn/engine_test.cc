@@ -18,7 +18,7 @@ DOCTEST_TEST_CASE("transactions, close, reopen") {
     for (u32 life = 0; life < 3; ++life) {
       world w(o);
       DOCTEST_REQUIRE(w.mount(image) == errc::ok);
-      all.begin(w.eng->reached(watermark::DURABLE));
+      all.begin(w.eng->recovered());
       DOCTEST_REQUIRE(compare(w, all.now) == "");
       {
         workload load(w, all, seed * 100 + life);
@@ -42,7 +42,7 @@ DOCTEST_TEST_CASE("a log of 32 blocks is gone round many times and never stops")
   oracle all;
   world w(o);
   DOCTEST_REQUIRE(w.mount(world::formatted(o)) == errc::ok);
-  all.begin(w.eng->reached(watermark::DURABLE));
+  all.begin(w.eng->recovered());
   workload load(w, all, 3);
   load.width = 16;
   DOCTEST_REQUIRE(load.run(3000));
@@ -56,7 +56,7 @@ DOCTEST_TEST_CASE("an ordered commit becomes durable by itself, a durable one at
   oracle all;
   world w(o);
   DOCTEST_REQUIRE(w.mount(world::formatted(o)) == errc::ok);
-  all.begin(w.eng->reached(watermark::DURABLE));
+  all.begin(w.eng->recovered());
   tx_op::plan p;
   p.creates = {1};
   p.durable = false;
@@ -77,7 +77,7 @@ DOCTEST_TEST_CASE("a full volume: no_space, then freeing makes room again, witho
   oracle all;
   world w(o);
   DOCTEST_REQUIRE(w.mount(world::formatted(o)) == errc::ok);
-  all.begin(w.eng->reached(watermark::DURABLE));
+  all.begin(w.eng->recovered());
   u64 made = 0;
   for (;; ++made) {
     tx_op::plan p;
@@ -146,7 +146,7 @@ DOCTEST_TEST_CASE("growth: more room, and it survives") {
   {
     world w(o);
     DOCTEST_REQUIRE(w.mount(image) == errc::ok);
-    all.begin(w.eng->reached(watermark::DURABLE));
+    all.begin(w.eng->recovered());
     u64 before = *w.eng->count_free_blocks();
     DOCTEST_REQUIRE(w.eng->grow(8 << 20));
     DOCTEST_CHECK(*w.eng->count_free_blocks() == before + 1024);
@@ -161,7 +161,7 @@ DOCTEST_TEST_CASE("growth: more room, and it survives") {
   world w(o);
   DOCTEST_REQUIRE(w.mount(image) == errc::ok);
   DOCTEST_CHECK(w.vol->super.blocks == (300u << 8));
-  DOCTEST_CHECK(compare(w, all.at(w.eng->reached(watermark::DURABLE))) == "");
+  DOCTEST_CHECK(compare(w, all.at(w.eng->recovered())) == "");
 }
 
 DOCTEST_TEST_CASE("a failed write or flush stops the store; what was acknowledged is there after reopening") {
@@ -179,7 +179,7 @@ DOCTEST_TEST_CASE("a failed write or flush stops the store; what was acknowledge
     {
       world w(o);
       DOCTEST_REQUIRE(w.mount(image) == errc::ok);
-      all.begin(w.eng->reached(watermark::DURABLE));
+      all.begin(w.eng->recovered());
       io::fault_rule rule;
       rule.kinds = k % 2 ? io::on(io::request_kind::WRITE) : io::on(io::request_kind::FLUSH);
       rule.at = k;
@@ -202,7 +202,7 @@ DOCTEST_TEST_CASE("a failed write or flush stops the store; what was acknowledge
     }
     world w(o);
     DOCTEST_REQUIRE(w.mount(image) == errc::ok);
-    lsn_t lsn = w.eng->reached(watermark::DURABLE);
+    lsn_t lsn = w.eng->recovered();
     DOCTEST_CHECK(lsn >= all.acked);
     DOCTEST_CHECK(compare(w, all.at(lsn)) == "");
   }
