@@ -99,8 +99,7 @@ engine_state::~engine_state() {
 
 void engine_state::start_at(u64 seq, lsn_t last, lsn_t next) {
   next_seq = durable_start = seq;
-  recovered = last;
-  durable = next - 1;
+  recovered = durable = last;
   first_lsn = next;
   open->reset(next);
 }
@@ -112,6 +111,12 @@ u64 engine_state::log_start_for(lsn_t g, u64 first) const {
   least = std::max(least, first_lsn);
   if (least >= g) return std::max(first, durable_start);
   return std::max(first_seq[least % first_seq.size()], durable_start);
+}
+
+/// Newest group that holds anything. Before the first of this opening comes the last recovered one: between them numbers are left out.
+lsn_t engine_state::visible() const {
+  if (!open->empty()) return open->lsn;
+  return open->lsn == first_lsn ? recovered : open->lsn - 1;
 }
 
 void engine_state::want_durable(lsn_t lsn) {
@@ -299,7 +304,7 @@ status engine::close() {
   if (e.health != errc::ok) return pleach::fail(e.health);
   if (!e.salted && !e.replayed) return {};  // nothing was written: the superblocks say it already
   e.vol.super.clean_seq = e.next_seq;
-  e.vol.super.base_lsn = e.durable;
+  e.vol.super.base_lsn = e.open->lsn - 1;
   e.salted = e.replayed = false;
   return write_superblocks(e.loop, e.dev, e.vol);
 }

@@ -36,7 +36,7 @@ struct engine_state : cache::log_hooks {
   void start_at(u64 seq, lsn_t last, lsn_t next);
   void want_durable(lsn_t lsn);
   void fail(errc code);
-  lsn_t visible() const { return open->empty() ? open->lsn - 1 : open->lsn; }
+  lsn_t visible() const;
   /// First block that recovery must read if group `g`, starting at `first`, is the last.
   u64 log_start_for(lsn_t g, u64 first) const;
   u64 used_blocks() const { return next_seq - durable_start; }
