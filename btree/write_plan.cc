@@ -298,12 +298,13 @@ u32 write_planner::plan_new_pages(write_plan& out, pinned_page& p, u32 inserts, 
   u32 page_bytes = std::max(blocks, wanted) * block_bytes;
   u32 pages = std::min(inserts, 2 + 4 * added / cap);
   for (u32 i = 0; i < pages; ++i) out.needs.push_back({page_bytes / block_bytes, hint});
-  // Captured: the content as it ends up, and for each split the part that moved away. Records much smaller than the node are
-  // split near the middle, so after the first split a node takes at least a third of its size before it splits again.
+  // Captured: for one split the old page and the part that moved away; for more of them the content as it ends up, and for each split the
+  // part that moved away. Records much smaller than the node are split near the middle, so after the first split a node takes at least a
+  // third of its size before it splits again.
   u32 record = 2 * added / std::max(inserts, 1u);
   u32 over = added > n.free_bytes() ? added - n.free_bytes() : 0;
   u32 splits = record * 8 < cap ? std::min(pages, 1 + over * 3 / cap) : pages;
-  touch(whole_page(total));
+  if (pages != 1) touch(whole_page(total));
   for (u32 i = 0; i < splits; ++i) touch(page_bytes * 5 / 8);
   if (root) {
     // Separators of those splits go into the emptied root; if that cannot hold them, it goes down once more.
