@@ -108,6 +108,11 @@ sm::step write_op::admit() {
   return wait(DOWN, "page frames");
 }
 
+/// Was the page split, merged, moved or freed since the op pinned it?
+static bool restructured(const pinned_page& p) {
+  return !p.d->resident() || (p.d->structure_version != p.structure_version && !PLEACH_PLANTED("path_not_checked"));
+}
+
 /// Is the page still the one whose range holds `key`?
 static bool stands(const pinned_page& p, cbytes key, bool below) {
   if (!p.d->resident() || p.d->header().tree_id != p.t->id) return false;
@@ -241,8 +246,7 @@ sm::step write_op::loaded() {
 sm::step write_op::plan() {
   // A page that was split or moved while the op waited for another one: the pinned path is no path any more.
   for (pinned_page& p : pins_)
-    if (!p.d->resident() || (p.d->structure_version != p.structure_version && !PLEACH_PLANTED("path_not_checked")))
-      return start_again(ctx_->stats.restart_stale);
+    if (restructured(p)) return start_again(ctx_->stats.restart_stale);
   write_planner(*this).compute(plan_);
   if (plan_.stale) return start_again(ctx_->stats.restart_stale);
   if (!is_ok(plan_.verdict)) return fail(plan_.verdict);
@@ -349,8 +353,7 @@ sm::step write_op::check() {
     if (i.t->dropped) return fail(errc::tree_closed);
   if (PLEACH_PLANTED("check_skipped")) return go(ACT);
   for (pinned_page& p : pins_) {
-    if (!p.d->resident() || p.d->structure_version != p.structure_version)
-      return start_again(ctx_->stats.restart_check);
+    if (restructured(p)) return start_again(ctx_->stats.restart_check);
     changed |= p.d->content_version != p.content_version;
   }
   if (!changed) return go(ACT);

@@ -36,7 +36,7 @@ bool plant_bug([[maybe_unused]] const std::string& name) {
 
 namespace {
 
-constexpr u64 seeds_limit = 60;
+constexpr u64 seeds_limit = 120;
 constexpr unsigned patience_seconds = 240;
 constexpr u32 images_per_seed = 25;
 
