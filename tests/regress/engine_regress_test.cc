@@ -65,6 +65,12 @@ struct fixture {
     op.prepare(t, change::UPSERT, as_bytes(key), as_bytes(value), nullptr, false);
     return run(op);
   }
+  /// All pages home.
+  void home() {
+    store_layer::wait_op op;
+    op.prepare(*store->engine, 0, txn::watermark::PLACED);
+    DOCTEST_REQUIRE(run(op) == errc::ok);
+  }
   errc erase(btree::tree& t, const std::string& key) {
     btree::write_op op;
     op.prepare(t, change::DELETE, as_bytes(key), {}, nullptr, false);
@@ -176,17 +182,12 @@ DOCTEST_TEST_CASE("a page of a group that the log has lost is corrupt, not data,
   {
     fixture f(1, 64, 4 << 20);
     btree::tree &a = f.create("a", 1), &b = f.create("b", 1);
-    auto home = [&] {
-      store_layer::wait_op op;
-      op.prepare(*f.store->engine, 0, txn::watermark::PLACED);
-      DOCTEST_REQUIRE(f.run(op) == errc::ok);
-    };
     DOCTEST_REQUIRE(f.put(a, "key", "old") == errc::ok);
-    home();
+    f.home();
     DOCTEST_REQUIRE(f.put(b, "key", "value") == errc::ok);  // the log from here on knows nothing of a
-    home();
+    f.home();
     DOCTEST_REQUIRE(f.put(a, "key", "new") == errc::ok);
-    home();
+    f.home();
     txn::engine_statistics s = f.store->engine->stats();
     image = f.device->current();
     // The last block of the log is all of the last group.
@@ -214,6 +215,48 @@ DOCTEST_TEST_CASE("a page of a group that the log has lost is corrupt, not data,
     if (opening != 0) DOCTEST_CHECK(f.put(f.open("b"), "other", "value") == errc::ok);
     image = device->current();
   }
+}
+
+DOCTEST_TEST_CASE("a read that waited for a leaf starts again if the leaf was split before it came to run") {
+  io::sim_image image;
+  auto key = [](u32 i) { return numbered(i) + std::string(40, 'k'); };
+  {
+    fixture f(1, 64, 4 << 20);
+    btree::tree& a = f.create("a", 1);
+    for (u32 i = 0; i < 40; ++i) DOCTEST_REQUIRE(f.put(a, key(i), std::string(100, 'v')) == errc::ok);
+    f.home();
+    image = f.device->current();
+  }
+  u64 stale = 0;
+  for (u64 seed = 1; seed <= 20; ++seed) {
+    io::sim_environment env({.seed = seed, .chaos_per_mille = 300});
+    auto opened = core::open(env, std::make_unique<io::sim_device>(env, image), {.cache_bytes = 4 << 20}, "test");
+    DOCTEST_REQUIRE(opened);
+    fixture f(std::move(*opened));
+    f.create("another", 1);  // from here on the page of the free space is resident: the split waits for no I/O
+    btree::tree& a = f.open("a");
+    std::string small[] = {numbered(0) + "x", numbered(0) + "y", numbered(0) + "z"}, large(900, 'v'), sought[8], value;
+    btree::write_item items[3];
+    for (u32 i = 0; i < 3; ++i) items[i] = {.t = &a, .key = as_bytes(small[i]), .value = as_bytes(large), .sequence = i};
+    btree::write_op write;
+    write.prepare(*f.store->ctx, items, false);
+    btree::read_op reads[8];
+    f.store->loop.start(write);
+    for (u32 i = 0; i < 8; ++i) {
+      sought[i] = key(2 * i + 4);
+      reads[i].prepare(a, seek::EXACT, as_bytes(sought[i]), {nullptr, &value, nullptr});
+      f.store->loop.start(reads[i]);
+    }
+    DOCTEST_REQUIRE(f.store->loop.run_until(write));
+    DOCTEST_CHECK(write.out.code == errc::ok);
+    for (btree::read_op& read : reads) {
+      DOCTEST_REQUIRE(f.store->loop.run_until(read));
+      DOCTEST_CHECK(read.out.code == errc::ok);
+      DOCTEST_CHECK(value == std::string(100, 'v'));
+    }
+    stale += f.store->ctx->stats.restart_stale;
+  }
+  DOCTEST_CHECK(stale > 0);
 }
 
 }  // namespace
