@@ -1,7 +1,7 @@
 #!/bin/bash
 # Passes the tests: installs what is missing, builds with g++ and clang, runs every suite, writes a report.
 #
-# Usage: tests/run.sh [STAGE...]     stages: main asan tsan planted; main and asan without arguments
+# Usage: tests/run.sh [STAGE...]     stages: main asan tsan planted; all of them without arguments
 #
 # Stages:
 #   main     g++, build/: every suite
@@ -38,13 +38,23 @@ configure() {
   meson setup "$folder" "$@" >"$folder.log" 2>&1 || { tail -30 "$folder.log"; return 1; }
 }
 
-# build STAGE FOLDER OPTIONS...
+# programs FOLDER SUITE: the programs that the tests of a suite run; of all suites, nothing.
+programs() {
+  [ "$2" = all ] || meson introspect --tests "$1" | python3 -c '
+import json, os, sys
+folder, suite = os.path.abspath(sys.argv[1]), sys.argv[2]
+tests = json.load(sys.stdin)
+print(*{os.path.relpath(t["cmd"][0], folder) for t in tests if suite in (s.split(":")[-1] for s in t["suite"])})' "$1" "$2"
+}
+
+# build STAGE FOLDER SUITE OPTIONS...: builds what the tests of a suite need, or all.
 build() {
-  local stage=$1 folder=$2
-  shift 2
+  local stage=$1 folder=$2 suite=$3
+  shift 3
   title "$stage: building $folder"
   configure "$folder" "$@" || { fail_stage "$stage: setting up $folder"; return 1; }
-  if ! ninja -C "$folder" >"$folder.log" 2>&1; then
+  # shellcheck disable=SC2046  # a list of programs
+  if ! ninja -C "$folder" $(programs "$folder" "$suite") >"$folder.log" 2>&1; then
     grep -E -A5 'error|FAILED' "$folder.log" | head -60
     fail_stage "$stage: building $folder"
     return 1
@@ -87,7 +97,7 @@ run() {
 }
 
 stage_main() {
-  build main build --buildtype=debugoptimized -Dtests=true -Dbench=true -Dplanted_bugs=false || return
+  build main build all --buildtype=debugoptimized -Dtests=true -Dbench=true -Dplanted_bugs=false || return
   rm -f build/edges.cov
   PLEACH_EDGE_COVERAGE=$root/build/edges.cov PLEACH_EFFORT=full run main build
   title "main: edges of the state machines"
@@ -98,7 +108,7 @@ stage_main() {
 
 stage_asan() {
   # One process of a sanitizer needs much memory and time; leaks are counted too.
-  CXX=clang++-19 CXX_LD=lld-19 build asan build-asan --buildtype=debug --optimization=1 -Dtests=true -Dbench=false \
+  CXX=clang++-19 CXX_LD=lld-19 build asan build-asan all --buildtype=debug --optimization=1 -Dtests=true -Dbench=false \
     -Db_sanitize=address,undefined -Db_lundef=false -Dcpp_args=-fno-sanitize-recover=all || return
   PLEACH_EFFORT=reduced ASAN_OPTIONS=detect_stack_use_after_return=0:abort_on_error=1 \
     UBSAN_OPTIONS=print_stacktrace=1 run asan build-asan -t 5
@@ -106,14 +116,14 @@ stage_asan() {
 }
 
 stage_tsan() {
-  CXX=clang++-19 CXX_LD=lld-19 build tsan build-tsan --buildtype=debug --optimization=1 -Dtests=true -Dbench=false \
+  CXX=clang++-19 CXX_LD=lld-19 build tsan build-tsan threads --buildtype=debug --optimization=1 -Dtests=true -Dbench=false \
     -Db_sanitize=thread -Db_lundef=false || return
   PLEACH_EFFORT=reduced TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 run tsan build-tsan --suite threads -t 5
   thread_tests=$good
 }
 
 stage_planted() {
-  build planted build-planted --buildtype=debugoptimized -Dtests=true -Dbench=false -Dplanted_bugs=true || return
+  build planted build-planted planted --buildtype=debugoptimized -Dtests=true -Dbench=false -Dplanted_bugs=true || return
   PLEACH_EFFORT=full run planted build-planted --suite planted -t 3
 }
 
@@ -142,7 +152,7 @@ title "installing what is missing"
 bash tools/deps.sh --tests || { fail_stage "installing"; echo "$passed passed, $failed failed"; exit 1; }
 
 stages=("$@")
-[ ${#stages[@]} -eq 0 ] && stages=(main asan)
+[ ${#stages[@]} -eq 0 ] && stages=(main planted asan tsan)
 for stage in "${stages[@]}"; do
   case $stage in
     main | asan | tsan | planted) "stage_$stage" ;;
