@@ -10,6 +10,7 @@ void frame_pool::attach(descriptor& d, u32 unit) {
   d.framed = true;
   d.data = core_.memory.at(unit);
   d.capture.map = core_.memory.map_of(unit);
+  core_.table.moved(d);
 }
 
 bool frame_pool::take(descriptor& d, bool hard) {

@@ -12,7 +12,7 @@ u32 page_table::bits_for(u32 capacity) {
 
 status page_table::make(descriptor* descriptors, u32 capacity) {
   u32 bits = bits_for(capacity);
-  memory_.reset(new (std::nothrow) u64[u64{1} << bits]());
+  memory_.reset(new (std::nothrow) entry[u64{1} << bits]());
   if (!memory_) return fail(errc::no_memory);
   slots_ = memory_.get();
   descriptors_ = descriptors;
@@ -24,27 +24,35 @@ status page_table::make(descriptor* descriptors, u32 capacity) {
 void page_table::insert(descriptor& d) {
   u32 tag = tag_of(d.addr.block());
   u32 i = tag >> shift_;
-  while (slots_[i] != 0) i = (i + 1) & mask_;
-  slots_[i] = u64{tag} << 32 | static_cast<u32>(&d - descriptors_);
+  while (slots_[i].key != 0) i = (i + 1) & mask_;
+  slots_[i] = {u64{tag} << 32 | static_cast<u32>(&d - descriptors_), d.data};
   ++size_;
 }
 
-bool page_table::remove(descriptor& d) {
+u32 page_table::slot_of(const descriptor& d) const {
   u32 tag = tag_of(d.addr.block());
   u64 wanted = u64{tag} << 32 | static_cast<u32>(&d - descriptors_);
-  u32 i = tag >> shift_;
-  while (slots_[i] != wanted) {
-    if (slots_[i] == 0) return false;
-    i = (i + 1) & mask_;
+  for (u32 i = tag >> shift_;; i = (i + 1) & mask_) {
+    if (slots_[i].key == wanted) return i;
+    if (slots_[i].key == 0) return nowhere;
   }
+}
+
+void page_table::moved(const descriptor& d) {
+  if (u32 i = slot_of(d); i != nowhere) slots_[i].frame = d.data;
+}
+
+bool page_table::remove(descriptor& d) {
+  u32 i = slot_of(d);
+  if (i == nowhere) return false;
   // Close the gap: an entry moves back if its home slot is not between the gap and itself.
-  for (u32 j = (i + 1) & mask_; slots_[j] != 0; j = (j + 1) & mask_) {
-    u32 home = static_cast<u32>(slots_[j] >> 32) >> shift_;
+  for (u32 j = (i + 1) & mask_; slots_[j].key != 0; j = (j + 1) & mask_) {
+    u32 home = static_cast<u32>(slots_[j].key >> 32) >> shift_;
     if (((j - home) & mask_) < ((j - i) & mask_)) continue;
     slots_[i] = slots_[j];
     i = j;
   }
-  slots_[i] = 0;
+  slots_[i] = {};
   --size_;
   return true;
 }
@@ -52,10 +60,10 @@ bool page_table::remove(descriptor& d) {
 const char* page_table::check() const {
   u32 used = 0;
   for (u32 i = 0; i <= mask_; ++i) {
-    if (slots_[i] == 0) continue;
+    if (slots_[i].key == 0) continue;
     ++used;
-    for (u32 k = static_cast<u32>(slots_[i] >> 32) >> shift_; k != i; k = (k + 1) & mask_)
-      if (slots_[k] == 0) return "I1: an empty slot before an entry";
+    for (u32 k = static_cast<u32>(slots_[i].key >> 32) >> shift_; k != i; k = (k + 1) & mask_)
+      if (slots_[k].key == 0) return "I1: an empty slot before an entry";
   }
   return used == size_ ? nullptr : "I2: count of entries";
 }

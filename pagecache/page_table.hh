@@ -1,7 +1,9 @@
-// Page table: block number -> descriptor. Open addressing with linear probing, entries of 8 bytes.
+// Page table: block number -> descriptor. Open addressing with linear probing, entries of 16 bytes.
 //
-// An entry is (tag << 32 | descriptor index); index 0 is nobody's, so an empty entry is 0. The slot is the top
-// of the tag, so that deletion (backward shift, no tombstones) needs nothing but the entries.
+// An entry's key is (tag << 32 | descriptor index); index 0 is nobody's, so the key of an empty entry is 0. The slot is the
+// top of the tag, so that deletion (backward shift, no tombstones) needs nothing but the entries. The frame's address stands
+// beside it: a lookup fetches descriptor and page side by side, not one after the other. It is a hint: a page that lost its
+// frame may still have it.
 //
 // I1 Every entry stands between its home slot and the next empty slot.
 // I2 At most 3/4 of the slots are used: the table is sized for all descriptors when it is made.
@@ -17,14 +19,15 @@ class page_table {
  public:
   /// ERRORS: no_memory.
   status make(descriptor* descriptors, u32 capacity);
-  static u64 bytes_for(u32 capacity) { return u64{8} << bits_for(capacity); }
+  static u64 bytes_for(u32 capacity) { return sizeof(entry) << bits_for(capacity); }
 
-  /// RETURNS: the descriptor of the page that starts at `block`, or null.
+  /// RETURNS: the descriptor of the page that starts at `block`, or null. The first lines of its frame are on their way.
   descriptor* find(u64 block) const {
     u32 tag = tag_of(block);
     for (u32 i = tag >> shift_;; i = (i + 1) & mask_) {
-      u64 e = slots_[i];
+      u64 e = slots_[i].key;
       if (static_cast<u32>(e >> 32) == tag && e != 0) [[likely]] {
+        for (u32 line = 0; line < prefetched; line += 64) __builtin_prefetch(slots_[i].frame + line);
         descriptor* d = &descriptors_[static_cast<u32>(e)];
         if (d->addr.block() == block) [[likely]]
           return d;
@@ -34,6 +37,8 @@ class page_table {
   }
   /// REQUIRES: the block is not in the table.
   void insert(descriptor& d);
+  /// The page, if it is in the table, has another frame now.
+  void moved(const descriptor& d);
   /// RETURNS: false if `d` is not in the table (another page of the block may be).
   bool remove(descriptor& d);
   u32 size() const { return size_; }
@@ -41,15 +46,23 @@ class page_table {
   const char* check() const;
 
  private:
+  struct entry {
+    u64 key;
+    const std::byte* frame;
+  };
+  static constexpr u32 prefetched = 640;  ///< header and first slots of a node
+
+  static constexpr u32 nowhere = ~0u;
+  u32 slot_of(const descriptor& d) const;
   static u32 tag_of(u64 block) {
     return static_cast<u32>((block * 0x9e3779b97f4a7c15u) >> 32);
   }
   static u32 bits_for(u32 capacity);
 
-  u64* slots_ = nullptr;
+  entry* slots_ = nullptr;
   descriptor* descriptors_ = nullptr;
   u32 shift_ = 31, mask_ = 0, size_ = 0;
-  std::unique_ptr<u64[]> memory_;
+  std::unique_ptr<entry[]> memory_;
 };
 
 }  // namespace pleach::cache
