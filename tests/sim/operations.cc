@@ -45,15 +45,7 @@ void run::step() {
       &f);
   if (!s) violation(fmt::format("the reactor refused: {}", name_of(s.error())));
   ++rounds_;
-  if (random_.chance(config_.cancel_per_mille))
-    for (auto& sl : slots_)
-      if (sl->busy() && sl->kind != job::RECLAIM && random_.chance(300)) {
-        sl->limited = true;
-        sm::op& op = sl->kind == job::READ || sl->kind == job::WALK ? static_cast<sm::op&>(sl->read)
-                                                                    : sl->write;
-        op.cancel();
-        break;
-      }
+  cancel_some();
   oracles();
   if (checker_.pending()) {
     refresh();
@@ -64,6 +56,22 @@ void run::step() {
   if (rounds_ % 64 == 0) {
     refresh();
     model_.settle(model_.acked);
+  }
+}
+
+/// Cancels anything anywhere; and, more often than chance meets them, writes at their rare waits.
+void run::cancel_some() {
+  bool any = random_.chance(config_.cancel_per_mille);
+  for (auto& sl : slots_) {
+    if (!sl->busy() || sl->kind == job::RECLAIM) continue;
+    bool reads = sl->kind == job::READ || sl->kind == job::WALK;
+    sm::op& op = reads ? static_cast<sm::op&>(sl->read) : sl->write;
+    std::string_view why = !reads && op.waiting_for() != nullptr ? op.waiting_for() : "";
+    bool rare = why == "free frame" || why == "log credit";
+    if (!(any && random_.chance(300)) && !(rare && random_.chance(config_.cancel_per_mille))) continue;
+    sl->limited = true;
+    op.cancel();
+    any = false;
   }
 }
 

@@ -64,6 +64,7 @@ class run {
   void release(slot& s);
   bool excused(const slot& s, errc code) const;
   void refresh();
+  void cancel_some();
   void oracles();
 
   // draws
