@@ -1,87 +1,9 @@
 // Bugs that the simulation found, each by itself: what broke, in one small case.
-#include <doctest/doctest.h>
-
-#include "be/io/sim.hh"
-#include "btree/read_op.hh"
-#include "btree/write_op.hh"
-#include "store/core.hh"
-#include "store/wait_op.hh"
+#include "tests/regress/fixture.hh"
 #include "txn/log_area.hh"
 
 namespace pleach {
 namespace {
-
-using btree::change;
-using btree::seek;
-using store_layer::core;
-
-struct fixture {
-  explicit fixture(u32 node_blocks, u64 log_blocks, u64 cache_bytes) {
-    store_layer::format_spec spec;
-    spec.log_bytes = log_blocks * block_bytes;
-    spec.max_node_blocks = node_blocks;
-    spec.uuid[0] = 1;
-    auto dev = std::make_unique<io::sim_device>(env, io::sim_image(u64{8} << 20));
-    device = dev.get();
-    DOCTEST_REQUIRE(core::format(env, *dev, spec));
-    auto opened = core::open(env, std::move(dev), {.cache_bytes = cache_bytes}, "test");
-    DOCTEST_REQUIRE(opened);
-    store = *opened;
-  }
-  explicit fixture(std::shared_ptr<core> opened) : store(std::move(opened)) {}
-  ~fixture() {
-    trees.clear();
-    DOCTEST_CHECK(store->close());
-  }
-  errc run(sm::op& op) {
-    store->loop.start(op);
-    DOCTEST_REQUIRE(store->loop.run_until(op));
-    return op.out.code;
-  }
-  btree::tree& create(const std::string& name, u16 node_blocks) {
-    btree::tree_record rec{};
-    rec.state = btree::TREE_LIVE;
-    rec.order = 1;
-    rec.node_blocks = node_blocks;
-    btree::write_op op;
-    op.prepare(*store->catalogue, change::CREATE_TREE, as_bytes(name),
-               {reinterpret_cast<const std::byte*>(&rec), sizeof rec}, nullptr, true);
-    DOCTEST_REQUIRE(run(op) == errc::ok);
-    trees.push_back(store->tree_for(store, name, op.created()));
-    return trees.back()->t;
-  }
-  btree::tree& open(const std::string& name) {
-    std::string value;
-    btree::read_op op;
-    op.prepare(*store->catalogue, seek::EXACT, as_bytes(name), {nullptr, &value, nullptr});
-    DOCTEST_REQUIRE(run(op) == errc::ok);
-    btree::tree_record rec;
-    DOCTEST_REQUIRE(btree::parse_tree_record(as_bytes(value), rec));
-    trees.push_back(store->tree_for(store, name, rec));
-    return trees.back()->t;
-  }
-  errc put(btree::tree& t, const std::string& key, const std::string& value) {
-    btree::write_op op;
-    op.prepare(t, change::UPSERT, as_bytes(key), as_bytes(value), nullptr, false);
-    return run(op);
-  }
-  /// All pages home.
-  void home() {
-    store_layer::wait_op op;
-    op.prepare(*store->engine, 0, txn::watermark::PLACED);
-    DOCTEST_REQUIRE(run(op) == errc::ok);
-  }
-  errc erase(btree::tree& t, const std::string& key) {
-    btree::write_op op;
-    op.prepare(t, change::DELETE, as_bytes(key), {}, nullptr, false);
-    return run(op);
-  }
-
-  io::sim_environment env;
-  io::sim_device* device = nullptr;
-  std::shared_ptr<core> store;
-  std::vector<std::shared_ptr<store_layer::open_tree>> trees;
-};
 
 #define TAKER_PHASES(X)      \
   X(INIT, WAIT, CLEANUP)     \
@@ -104,11 +26,6 @@ class taker final : public sm::machine<taker> {
   txn::engine& engine_;
   sm::claim credit_;
 };
-
-std::string numbered(u32 i) {
-  std::string n = std::to_string(i);
-  return "key" + std::string(6 - n.size(), '0') + n;
-}
 
 DOCTEST_TEST_CASE("before the empty key there is nothing; it was called a corrupt page") {
   fixture f(1, 64, 4 << 20);
