@@ -25,7 +25,8 @@ void page_table::insert(descriptor& d) {
   u32 tag = tag_of(d.addr.block());
   u32 i = tag >> shift_;
   while (slots_[i].key != 0) i = (i + 1) & mask_;
-  slots_[i] = {u64{tag} << 32 | static_cast<u32>(&d - descriptors_), d.data};
+  slots_[i] = {u64{tag} << 32 | static_cast<u32>(&d - descriptors_),
+               reinterpret_cast<std::uintptr_t>(d.data)};
   ++size_;
 }
 
@@ -39,7 +40,7 @@ u32 page_table::slot_of(const descriptor& d) const {
 }
 
 void page_table::moved(const descriptor& d) {
-  if (u32 i = slot_of(d); i != nowhere) slots_[i].frame = d.data;
+  if (u32 i = slot_of(d); i != nowhere) slots_[i].frame = reinterpret_cast<std::uintptr_t>(d.data);
 }
 
 bool page_table::remove(descriptor& d) {

@@ -27,7 +27,7 @@ class page_table {
     for (u32 i = tag >> shift_;; i = (i + 1) & mask_) {
       u64 e = slots_[i].key;
       if (static_cast<u32>(e >> 32) == tag && e != 0) [[likely]] {
-        for (u32 line = 0; line < prefetched; line += 64) __builtin_prefetch(slots_[i].frame + line);
+        for (u32 line = 0; line < prefetched; line += 64) __builtin_prefetch(reinterpret_cast<const void*>(slots_[i].frame + line));
         descriptor* d = &descriptors_[static_cast<u32>(e)];
         if (d->addr.block() == block) [[likely]]
           return d;
@@ -48,7 +48,7 @@ class page_table {
  private:
   struct entry {
     u64 key;
-    const std::byte* frame;
+    std::uintptr_t frame;  ///< address, or 0: never followed, only fetched
   };
   static constexpr u32 prefetched = 640;  ///< header and first slots of a node
 
