@@ -131,7 +131,15 @@ void engine_state::recovery_lsn_moved() {
   queues[static_cast<u32>(watermark::PLACED)].wake_all();
 }
 
-bool engine_state::belongs(lsn_t lsn) { return lsn <= durable && !is_lost(vol.super, lsn); }
+bool engine_state::belongs(lsn_t lsn) {
+  bool left_out = recovered < lsn && lsn < first_lsn;
+  return lsn <= durable && !left_out && !is_lost(vol.super, lsn);
+}
+
+void engine_state::begin_incarnation(superblock& s) const {
+  if (first_lsn > recovered + 1) add_lost(s, recovered + 1, first_lsn - 1);
+  s.base_lsn = open->lsn - 1;
+}
 
 u32 engine_state::log_use_per_mille() {
   if (credit.contended()) return 1000;
@@ -303,6 +311,7 @@ status engine::close() {
   if (!s) return s;
   if (e.health != errc::ok) return pleach::fail(e.health);
   if (!e.salted && !e.replayed) return {};  // nothing was written: the superblocks say it already
+  if (!e.salted) e.begin_incarnation(e.vol.super);
   e.vol.super.clean_seq = e.next_seq;
   e.vol.super.base_lsn = e.open->lsn - 1;
   e.salted = e.replayed = false;

@@ -37,6 +37,9 @@ struct engine_state : cache::log_hooks {
   void want_durable(lsn_t lsn);
   void fail(errc code);
   lsn_t visible() const;
+  /// The LSNs that this opening left out, and the first that it may use, into the superblock that it begins with. Together: a range
+  /// beyond base_lsn is no possible superblock.
+  void begin_incarnation(superblock& s) const;
   /// First block that recovery must read if group `g`, starting at `first`, is the last.
   u64 log_start_for(lsn_t g, u64 first) const;
   u64 used_blocks() const { return next_seq - durable_start; }

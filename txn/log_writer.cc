@@ -83,7 +83,7 @@ sm::step log_writer::SALT_tick() {
     next_super_ = e_.vol.super;
     if (!PLEACH_PLANTED("no_salt_bump")) next_super_.salt = new_salt(loop().env(), next_super_);
     next_super_.first_seq = e_.next_seq;
-    next_super_.base_lsn = e_.open->lsn - 1;
+    e_.begin_incarnation(next_super_);
     next_super_.clean_seq = 0;
     next_super_.incarnation = next_super_.incarnation + 1;
     next_super_.generation = next_super_.generation + 1;

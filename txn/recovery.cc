@@ -210,7 +210,6 @@ result<recovery_result> recover(sm::reactor& loop, io::device& dev, volume& v, u
   // Groups beyond the last may have been durable, and damage of the log looks like a torn tail. Pages of theirs that reached home
   // would fit nothing: their numbers are never used again, so that such a page is known for what it is.
   r.next_lsn = r.last + area.blocks() + 1;
-  add_lost(v.super, r.last + 1, r.next_lsn - 1);
   r.anything = true;
   if (PLEACH_PLANTED("recovery_discards_before_flush")) {
     v.super.clean_seq = r.next_seq;

@@ -176,5 +176,38 @@ DOCTEST_TEST_CASE("a read that waited for a leaf starts again if the leaf was sp
   DOCTEST_CHECK(stale > 0);
 }
 
+DOCTEST_TEST_CASE("growth right after a recovery: the store opens after a crash at each moment of it") {
+  io::sim_image image;
+  {
+    fixture f(1, 64, 4 << 20);
+    DOCTEST_REQUIRE(f.put(f.create("t", 1), "key", "value") == errc::ok);
+    f.home();
+    image = f.device->current();
+  }
+  std::vector<io::sim_image> images;
+  {
+    io::sim_environment env;
+    auto dev = std::make_unique<io::sim_device>(env, image);
+    io::sim_device* device = dev.get();
+    auto opened = core::open(env, std::move(dev), {.cache_bytes = 4 << 20}, "test");
+    DOCTEST_REQUIRE(opened);
+    fixture f(std::move(*opened));
+    device->on_event = [&](io::sim_device& d) { images.push_back(d.current()); };
+    DOCTEST_REQUIRE(f.store->engine->grow(u64{12} << 20));
+    device->on_event = nullptr;
+  }
+  DOCTEST_CHECK(images.size() > 8);
+  for (io::sim_image& i : images) {
+    io::sim_environment env;
+    auto opened = core::open(env, std::make_unique<io::sim_device>(env, i), {.cache_bytes = 4 << 20}, "test");
+    DOCTEST_REQUIRE(opened);
+    fixture f(std::move(*opened));
+    std::string value;
+    btree::read_op read;
+    read.prepare(f.open("t"), seek::EXACT, as_bytes("key"), {nullptr, &value, nullptr});
+    DOCTEST_CHECK(f.run(read) == errc::ok);
+  }
+}
+
 }  // namespace
 }  // namespace pleach
