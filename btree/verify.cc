@@ -261,11 +261,11 @@ void verifier::check_space() {
       problem("space", fmt::format("corrupt: the bitmap of group {} ({}) does not load", g, place(at)));
       continue;
     }
-    check_group(g, {d->data, d->size()});
+    check_group(g, {d->data, d->size()}, root.volume_blocks);
   }
 }
 
-void verifier::check_group(u64 group, cbytes page) {
+void verifier::check_group(u64 group, cbytes page, u64 volume_blocks) {
   const volume& v = ctx_.engine.vol();
   u64 first = group * v.super.group_blocks;
   u64 end = std::min<u64>(first + v.super.group_blocks, reached_.size());
@@ -277,11 +277,14 @@ void verifier::check_group(u64 group, cbytes page) {
   for (u64 b = first; b < end;) {
     bool is_used = used(b), is_reached = reached_[b];
     u64 run = b + 1;
-    while (run < end && used(run) == is_used && reached_[run] == is_reached) ++run;
-    if (is_used && !is_reached)
+    while (run < end && run != volume_blocks && used(run) == is_used && reached_[run] == is_reached) ++run;
+    // What an interrupted growth has not come to yet is marked used.
+    if (is_used && !is_reached && b < volume_blocks)
       problem("space", fmt::format("corrupt: blocks {}+{} are marked used and belong to nothing", b, run - b));
     if (!is_used && is_reached)
       problem("space", fmt::format("corrupt: blocks {}+{} are in use and marked free", b, run - b));
+    if (!is_used && b >= volume_blocks)
+      problem("space", fmt::format("corrupt: blocks {}+{} are beyond the volume and marked free", b, run - b));
     if (!is_used) totals_.blocks_free += run - b;
     b = run;
   }

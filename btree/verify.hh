@@ -35,7 +35,7 @@ class verifier {
   void check_page(const expectation& e);
   void check_extent(const expectation& e, cbytes key, const value_reference& ref);
   void check_space();
-  void check_group(u64 group, cbytes page);
+  void check_group(u64 group, cbytes page, u64 volume_blocks);
   bool mark(u64 block, u64 blocks, const std::string& where);
   void problem(const std::string& where, const std::string& what);
   void step_progress();

@@ -276,6 +276,7 @@ void sim_device::settle(std::vector<sim_piece>& pieces, bool durable) {
       cache_.push_back(std::move(p));
       continue;
     }
+    if (p.block * block_bytes >= durable_.size()) durable_.resize(current_.size());
     durable_.put(p.block, p.data, p.mask);
     // Older versions of these sectors are superseded: they must not come back with a later flush.
     for (sim_piece& c : cache_) {
@@ -293,6 +294,7 @@ i64 sim_device::land_flush(flight& f) {
   u64 covers = f.covers;
   if (random_.chance(options_.flush_more_per_mille))
     covers += random_.below(completed_ - covers + 1);
+  if (resized_ <= covers) durable_.resize(current_.size());
   size_t n = 0;
   for (; n < cache_.size() && cache_[n].write <= covers; ++n) {
     durable_.put(cache_[n].block, cache_[n].data, cache_[n].mask);
@@ -307,7 +309,9 @@ void sim_device::lose_cache() {
     if (random_.chance(500)) durable_.put(p.block, p.data, p.mask);
   }
   cache_.clear();
+  const u64 size = current_.size();
   current_ = durable_;
+  current_.resize(size);
 }
 
 i64 sim_device::land_resize(flight& f) {
@@ -315,7 +319,8 @@ i64 sim_device::land_resize(flight& f) {
   if (!options_.resizable) return -EOPNOTSUPP;
   if (f.at > options_.max_bytes) return -ENOSPC;
   current_.resize(f.at);
-  durable_.resize(f.at);
+  if (f.at < durable_.size()) durable_.resize(f.at);
+  resized_ = ++completed_;
   return 0;
 }
 
@@ -331,10 +336,13 @@ std::vector<sim_piece> sim_device::unsettled() const {
 
 sim_image sim_device::crash_image(random_stream& random, const crash_policy& policy) const {
   sim_image image = durable_;
+  const bool all = policy.what == crash_policy::ALL, none = policy.what == crash_policy::NONE;
+  if (image.size() < current_.size() && (all || (!none && random.chance(500))))
+    image.resize(current_.size());
   for (const auto& f : flights_) {
-    if (f->kind != request_kind::RESIZE || policy.what == crash_policy::NONE || gone_) continue;
+    if (f->kind != request_kind::RESIZE || none || gone_) continue;
     const bool fits = f->at <= options_.max_bytes && f->what.kind != fault::ERROR;
-    if (fits && (policy.what == crash_policy::ALL || random.chance(500))) image.resize(f->at);
+    if (fits && (all || random.chance(500))) image.resize(f->at);
   }
   apply_survivors(image, unsettled(), policy, random);
   return image;

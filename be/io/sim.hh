@@ -129,6 +129,7 @@ class sim_device final : public device, public sim_source {
   list<request, &request::link> queued_;
   std::vector<std::byte> scratch_;
   u64 completed_ = 0;  ///< writes completed; `sim_piece::write` in cache_
+  u64 resized_ = 0;    ///< `completed_` at the last change of size: durable with a flush that covers it
   u64 starts_ = 0;
   u64 trace_ = 0;
   u64 event_count_ = 0;
