@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "be/base/checksum.hh"
+#include "be/space_policy.hh"
 
 namespace pleach::sim {
 
@@ -101,6 +102,16 @@ void lean(config& c, hint h, random_stream& r) {
   if (h != hint::ANY && h != hint::FAULT_FLUSH && h != hint::FAULT_WRITE && h != hint::FAULT_SHORT)
     c.trouble = trouble_kind::NONE;
 }
+/// From a stream of its own: what it draws does not change the rest of a seed.
+void draw_growth(config& c) {
+  random_stream r(mix64(c.seed + 0x960f));
+  if (r.chance(250)) c.grow_per_mille = one_of(r, {5u, 30u});
+  if (r.chance(60)) {  // the second group of pages begins
+    c.volume_bytes = (u64{group_blocks_max} - 1 - r.below(600)) * block_bytes;
+    c.grow_per_mille = 30;
+  }
+  if (c.trouble == trouble_kind::NONE && r.chance(80)) c.trouble = trouble_kind::HANG;
+}
 }  // namespace
 
 config config::draw(u64 seed, hint h) {
@@ -146,6 +157,7 @@ config config::draw(u64 seed, hint h) {
   if (r.chance(60)) lean(c, hint::BIG_GROUPS, r);
   if (r.chance(250)) c.trouble = static_cast<trouble_kind>(1 + r.below(7));
   lean(c, h, r);
+  if (h == hint::ANY) draw_growth(c);
   return c;
 }
 
@@ -153,11 +165,12 @@ std::string config::words() const {
   return fmt::format(
       "volume {} KiB, log {} blocks, nodes to {} blocks, cache +{} KiB, trees {}, keys {} shape "
       "{}, values {}, in flight {}, cycles {} x {} ops, "
-      "durable {}, writes {}, deletes {}, batches {} of {}, wave {}, ddl {}, chaos {}, trouble {}",
+      "durable {}, writes {}, deletes {}, batches {} of {}, wave {}, ddl {}, chaos {}, grows {}, "
+      "trouble {}",
       volume_bytes >> 10, log_blocks, max_node_blocks, extra_cache >> 10, trees, key_space,
       key_shape, value_class, in_flight, cycles, ops_per_cycle, durable_per_mille, write_per_mille,
       delete_per_mille, batch_per_mille, batch_max, wave, ddl_per_mille, chaos_per_mille,
-      static_cast<int>(trouble));
+      grow_per_mille, static_cast<int>(trouble));
 }
 
 }  // namespace pleach::sim

@@ -16,7 +16,8 @@ enum class trouble_kind : u8 {
   FLUSH,
   SHORT,
   GONE,
-  FULL_DEVICE
+  FULL_DEVICE,
+  HANG,  ///< one request takes seconds; nothing fails
 };
 
 /// Workload classes that make one planted bug likely; `ANY` for the swarm.
@@ -59,6 +60,7 @@ struct config {
       0;  ///< of the crash images: one bit is flipped in a copy, which must never be silently wrong
   u32 cancel_per_mille = 20, deadline_per_mille = 20, from_callback_per_mille = 100;
   u32 chaos_per_mille = 0;
+  u32 grow_per_mille = 0;  ///< of the steps: the volume grows while operations are in flight
   u32 image_per_mille = 20;
   u32 images_max = 120;
   u32 clean_close_per_mille = 200;

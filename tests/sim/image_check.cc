@@ -207,6 +207,27 @@ void image_checker::check(const image_job& job) {
   }
 }
 
+void image_checker::check_half_made(const io::sim_image& image, const forest* before) {
+  ++totals_.images;
+  io::sim_environment env({.seed = random_.next()});
+  set_stuck_report(env);
+  auto opened = core::open(env, std::make_unique<io::sim_device>(env, image),
+                           core_options_for(config_, false), "half made");
+  if (!opened) {
+    errc code = opened.error().code;
+    if (code != errc::not_a_store && class_of(code) != error_class::corrupt)
+      violation(fmt::format("an interrupted mkfs: {} ({})", opened.error().message, name_of(code)));
+    return;
+  }
+  core& c = **opened;
+  forest none, found = read_forest(c, before != nullptr ? *before : none);
+  std::string d = difference(none, found);
+  if (!d.empty() && before != nullptr) d = difference(*before, found);
+  if (!d.empty()) violation("an interrupted mkfs: " + d + "; " + c.recovery);
+  verify_store(c, false);
+  c.abandon();
+}
+
 void image_checker::check_read_only(const image_job& job, const forest& expected) {
   io::sim_environment env({.seed = random_.next()});
   set_stuck_report(env);

@@ -40,6 +40,8 @@ class image_checker {
   void add(image_job job) { pending_.push_back(std::move(job)); }
   bool pending() const { return !pending_.empty(); }
   void run_all();
+  /// An image of an interrupted mkfs: no store, an empty one, or the one `before` as it was.
+  void check_half_made(const io::sim_image& image, const forest* before);
 
  private:
   void check(const image_job& job);

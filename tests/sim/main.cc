@@ -119,9 +119,9 @@ int run_seeds(const arguments& a) {
   fmt::print(
       "pleach-sim: {} seeds, {} operations, {} crash images recovered and checked ({} nested), {} "
       "reopens, {} reads checked, "
-      "{} no space, {} too large, {} cancelled; {:.1f} s; no violation\n",
+      "{} no space, {} too large, {} cancelled, {} growths; {:.1f} s; no violation\n",
       t.seeds, t.operations, t.images, t.nested, t.recoveries, t.reads_checked, t.no_space,
-      t.too_large, t.cancelled, seconds());
+      t.too_large, t.cancelled, t.growths, seconds());
   const btree::tree_statistics& n = t.trees;
   fmt::print(
       "  splits {}, growths {}, push-downs {}, compactions {}, merges {}, unlinks {}, pull-ups {}, "

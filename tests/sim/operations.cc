@@ -46,6 +46,7 @@ void run::step() {
   if (!s) violation(fmt::format("the reactor refused: {}", name_of(s.error())));
   ++rounds_;
   cancel_some();
+  if (config_.grow_per_mille != 0 && random_.chance(config_.grow_per_mille)) grow_volume();
   oracles();
   if (checker_.pending()) {
     refresh();
@@ -66,13 +67,26 @@ void run::cancel_some() {
     if (!sl->busy() || sl->kind == job::RECLAIM) continue;
     bool reads = sl->kind == job::READ || sl->kind == job::WALK;
     sm::op& op = reads ? static_cast<sm::op&>(sl->read) : sl->write;
-    std::string_view why = !reads && op.waiting_for() != nullptr ? op.waiting_for() : "";
+    const sm::op& inner = op.innermost();
+    std::string_view why = !reads && inner.waiting_for() != nullptr ? inner.waiting_for() : "";
     bool rare = why == "free frame" || why == "log credit";
     if (!(any && random_.chance(300)) && !(rare && random_.chance(config_.cancel_per_mille))) continue;
     sl->limited = true;
     op.cancel();
     any = false;
   }
+}
+
+/// While operations are in flight; a crash at each moment of it is drawn like any other.
+void run::grow_volume() {
+  if (dev_->size() > config_.volume_bytes + (u64{64} << 20)) return;
+  auto grown = core_->grow(dev_->size() + (1 + random_.below(1000)) * block_bytes);
+  if (grown) return void(++totals_.growths);
+  errc code = grown.error().code;
+  bool device = code == errc::failed || code == errc::outcome_unknown || code == errc::io ||
+                code == errc::device_gone || code == errc::device_full;
+  if (!(failing() && device))
+    violation(fmt::format("growing: {} ({})", grown.error().message, name_of(code)));
 }
 
 void run::oracles() {

@@ -30,7 +30,8 @@ run::~run() = default;
 
 u64 run::go() {
   ++totals_.seeds;
-  format();
+  image_ = io::sim_image(config_.volume_bytes);
+  format(nullptr);
   model_.roll_back_to(0);
   for (u32 cycle = 0; cycle < config_.cycles; ++cycle) {
     current_report().phase = fmt::format("cycle {}", cycle);
@@ -47,6 +48,7 @@ u64 run::go() {
     if (issued_ >= options_.stop_after) break;
   }
   current_report().phase = "the last open";
+  io::sim_image last = image_;
   open();
   verify_store(*core_, false);
   dying_ = true;
@@ -58,13 +60,21 @@ u64 run::go() {
   core_->abandon();
   core_.reset();
   current_report().device = nullptr;
+  image_ = std::move(last);
+  forest before = model_.state_at(~lsn_t{0});
+  format(&before);
   return trace_;
 }
 
-void run::format() {
-  current_report().phase = "format";
-  image_ = io::sim_image(config_.volume_bytes);
+/// Makes a store of `image_`; `before`: of the trees of the store that it holds now.
+void run::format(const forest* before) {
+  current_report().phase = before == nullptr ? "format" : "format of a store that is there";
   io::sim_device dev(env_, image_);
+  std::vector<io::sim_image> cut;
+  dev.on_event = [&](io::sim_device& d) {
+    if (cut.size() < 4 && image_random_.chance(config_.image_per_mille))
+      cut.push_back(d.crash_image(image_random_, draw_policy(image_random_)));
+  };
   store_layer::format_spec spec;
   spec.log_bytes = config_.log_blocks * block_bytes;
   spec.max_node_blocks = config_.max_node_blocks;
@@ -73,6 +83,8 @@ void run::format() {
   std::memcpy(spec.uuid + 8, &b, 8);
   if (auto made = core::format(env_, dev, spec); !made)
     violation("format: " + made.error().message);
+  if (options_.check_images)
+    for (const io::sim_image& i : cut) checker_.check_half_made(i, before);
   image_ = dev.durable();
   if (!(dev.current() == image_)) violation("format ended with writes that are not durable");
 }
@@ -273,6 +285,9 @@ void run::install_trouble() {
       r.kinds = io::on(io::request_kind::WRITE);
       r.sticky = random_.chance(500);
       r.what = {fault::ERROR, ENOSPC, 0};
+      break;
+    case trouble_kind::HANG:
+      r.what = {fault::HANG, 0, env_.now() + random_.below(20'000'000'000)};
       break;
     case trouble_kind::GONE:
       dev_->remove();

@@ -34,7 +34,7 @@ class run {
   };
 
   // life
-  void format();
+  void format(const forest* before);
   void open();
   void end_cycle();
   void adopt_trees();
@@ -42,7 +42,10 @@ class run {
   void capture_image(io::sim_device& d);
   io::sim_image doomed_image(image_job& job);
   void install_trouble();
-  bool failing() const { return trouble_ || core_->engine->health() != errc::ok; }
+  bool failing() const {
+    return (trouble_ && config_.trouble != trouble_kind::HANG) ||
+           core_->engine->health() != errc::ok;
+  }
 
   // operations
   void step();
@@ -65,6 +68,7 @@ class run {
   bool excused(const slot& s, errc code) const;
   void refresh();
   void cancel_some();
+  void grow_volume();
   void oracles();
 
   // draws
