@@ -40,7 +40,7 @@ sm::step extent_op::tick(phase p) noexcept {
     case BUFFER: {
       u32 most = std::min<u32>(extent_chunk_blocks, engine_->vol().super.max_node_blocks);
       u32 units = std::min(most, std::bit_ceil(run_.blocks()));
-      if (!pages.take_spare(*this, units, buffer_)) return wait(BUFFER, "a frame");
+      if (!pages.take_spare(*this, units, buffer_)) return wait(BUFFER);
       return go(CHUNK);
     }
 

@@ -21,7 +21,7 @@ sm::step grow_op::tick(phase p) noexcept {
 
     case PREPARE:
       if (new_group_) {
-        if (!e_->pages.take_spare(*this, 1, frame_)) return wait(PREPARE, "a frame");
+        if (!e_->pages.take_spare(*this, 1, frame_)) return wait(PREPARE);
         return go(CREDIT);
       }
       if (bitmap_ == nullptr) bitmap_ = e_->pages.pin(e_->space.bitmap(group_));

@@ -65,6 +65,9 @@ class op {
     return !waiting() ? nullptr : wait_reason_ ? wait_reason_ : "an event";
   }
 
+  /// The sub-op at the end of the chain that this op waits for; itself if it waits for none.
+  const op& innermost() const { return child_ == nullptr ? *this : child_->innermost(); }
+
   outcome out;   ///< valid once DONE
   u64 tag = 0;   ///< the caller's own; the engine never reads it
 

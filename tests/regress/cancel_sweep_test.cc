@@ -1,6 +1,8 @@
-// Every op, cancelled at every moment of its life: before each round of the reactor, and where it waits for what others hold.
-// It ends as cancelled, or as if nobody had cancelled it; it gives everything back; the store is sound after that.
+// Every op, cancelled, or its store's device taken away, at every moment of its life: before each round of the reactor, and
+// where it waits for what others hold. It ends with the reason, or as if nothing had happened; it gives everything back; the
+// store is sound after that, and so is what is left on the device.
 #include <functional>
+#include <set>
 #include <vector>
 
 #include "btree/verify.hh"
@@ -13,16 +15,50 @@ namespace {
 using store_layer::drop_op;
 
 /// What others hold while the op runs.
-enum class held { NOTHING, FRAMES, CREDIT };
+enum class held { NOTHING, GRANTS, FRAMES, CREDIT };
 
-/// Holds all frames or all credit that can be had, in ever smaller claims.
+#define COLLECTOR_PHASES(X)     \
+  X(TAKE, WAIT, TAKE, CLEANUP)  \
+  X(CLEANUP, NOWAIT, DONE)      \
+  X(DONE, NOWAIT)
+
+/// Takes free frames until it has to wait for one, and gives them back when it is cancelled.
+class collector final : public sm::machine<collector> {
+ public:
+  PLEACH_PHASES("test-collector", COLLECTOR_PHASES)
+  explicit collector(cache::page_cache& pages) : pages_(pages) {}
+  sm::step tick(phase p) noexcept {
+    switch (p) {
+      case TAKE:
+        for (;;) {
+          cache::spare_frame f;
+          if (!pages_.take_spare(*this, 1, f)) return wait(TAKE);
+          frames_.push_back(f);
+        }
+      case CLEANUP:
+        for (cache::spare_frame& f : frames_) pages_.give_back(f);
+        frames_.clear();
+        return go(DONE);
+      case DONE:
+      case phase_count_: break;
+    }
+    return go(DONE);
+  }
+
+ private:
+  cache::page_cache& pages_;
+  std::vector<cache::spare_frame> frames_;
+};
+
+/// Holds all frames, or all grants of frames or credit that can be had, in ever smaller claims.
 class hog {
  public:
-  hog(core& c, held what) : core_(c), what_(what), claims_(64) {
-    u64 least = what == held::FRAMES ? 1 : 256;
-    u64 most = what == held::FRAMES ? c.pages->grantable_units() / 2 : c.engine->largest_credit();
+  hog(core& c, held what) : core_(c), what_(what), claims_(64), frames_(*c.pages) {
+    if (what == held::FRAMES) c.loop.start(frames_);
+    u64 least = what == held::GRANTS ? 1 : 256;
+    u64 most = what == held::GRANTS ? c.pages->grantable_units() / 2 : c.engine->largest_credit();
     std::size_t used = 0;
-    for (u64 n = what == held::NOTHING ? 0 : most; n >= least && n != 0; n /= 2)
+    for (u64 n = what == held::NOTHING || what == held::FRAMES ? 0 : most; n >= least && n != 0; n /= 2)
       while (used < claims_.size()) {
         if (take(claims_[used], n)) {
           ++used;
@@ -31,22 +67,25 @@ class hog {
           break;
         }
       }
-    waits_ = c.engine->stats().credit_waits;
   }
   ~hog() {
     for (sm::claim& k : claims_) give_back(k);
+    if (what_ != held::FRAMES) return;
+    frames_.cancel();
+    DOCTEST_CHECK(core_.loop.run_until(frames_));
   }
-  /// RETURNS: whether somebody waits for what is held here.
-  bool blocks() const {
-    return what_ == held::FRAMES ? core_.pages->grants().contended() : core_.engine->stats().credit_waits != waits_;
+  /// RETURNS: whether `o` waits for what is held here.
+  bool blocks(const sm::op& o) const {
+    const char* why = o.innermost().waiting_for();
+    return why != nullptr && std::string_view(why) == (what_ == held::FRAMES ? "free frame" : what_ == held::GRANTS ? "page frames" : "log credit");
   }
 
  private:
   bool take(sm::claim& k, u64 n) {
-    return what_ == held::FRAMES ? core_.pages->grants().take(k, nobody_, n) : core_.engine->take_credit(k, nobody_, n);
+    return what_ == held::GRANTS ? core_.pages->grants().take(k, nobody_, n) : core_.engine->take_credit(k, nobody_, n);
   }
   void give_back(sm::claim& k) {
-    if (what_ == held::FRAMES)
+    if (what_ == held::GRANTS)
       core_.pages->grants().give_back(k);
     else
       core_.engine->give_back(k);
@@ -54,9 +93,9 @@ class hog {
 
   core& core_;
   held what_;
-  u64 waits_ = 0;
   store_layer::wait_op nobody_;
   std::vector<sm::claim> claims_;
+  collector frames_;
 };
 
 /// A store with the tree "t": `records` of them in leaves of 4 KiB, and large values in extents. All pages at home.
@@ -75,19 +114,34 @@ void check_sound(core& c) {
   DOCTEST_CHECK(found == "");
 }
 
+#define SPINNER_PHASES(X)       \
+  X(SPIN, WAIT, SPIN, CLEANUP)  \
+  X(CLEANUP, NOWAIT, DONE)      \
+  X(DONE, NOWAIT)
+
+/// Is always ready to run: in short rounds, others stay ready for some.
+class spinner final : public sm::machine<spinner> {
+ public:
+  PLEACH_PHASES("test-spinner", SPINNER_PHASES)
+  sm::step tick(phase p) noexcept { return p == CLEANUP ? go(DONE) : left-- == 0 ? go(CLEANUP) : yield(SPIN); }
+  u32 left = ~0u;
+};
+
 struct sweep {
   u32 cancelled = 0, ended = 0;
 };
 
+using maker = std::function<std::shared_ptr<sm::op>(fixture&)>;
+
 /// Opens the image anew for each n, makes the op, and cancels it after n rounds, or where it waits then for what
-/// is held from that moment on. Ends with the first op that ends before.
-sweep cancel_everywhere(const io::sim_image& image, held what, u64 cache_bytes,
-                        const std::function<std::shared_ptr<sm::op>(fixture&)>& make) {
+/// is held from that moment on. Ends with the first op that ends before. `crowded`: others are ready to run as well, and
+/// a round runs one op only.
+sweep cancel_everywhere(const io::sim_image& image, held what, bool crowded, u64 seed, const maker& make) {
   sweep result;
-  for (u32 n = 0; n < 400; ++n) {
+  for (u32 n = 0, by = what == held::FRAMES ? 17 : 1; n < 4000; n += by) {
     DOCTEST_CAPTURE(n);
-    io::sim_environment env({.seed = n + 1, .chaos_per_mille = 200});
-    auto opened = core::open(env, std::make_unique<io::sim_device>(env, image), {.cache_bytes = cache_bytes}, "test");
+    io::sim_environment env({.seed = seed + n, .chaos_per_mille = 300, .look_ns = crowded ? 1'000'000u : 20u});
+    auto opened = core::open(env, std::make_unique<io::sim_device>(env, image), {.cache_bytes = 4 << 20}, "test");
     DOCTEST_REQUIRE(opened);
     fixture f(std::move(*opened));
     std::shared_ptr<sm::op> op = make(f);
@@ -96,17 +150,26 @@ sweep cancel_everywhere(const io::sim_image& image, held what, u64 cache_bytes,
       hog* h;
       u32 rounds;
     } s{*op, nullptr, n};
+    spinner crowd[4];
+    if (crowded)
+      for (spinner& other : crowd) f.store->loop.start(other);
     f.store->loop.start(*op);
     DOCTEST_REQUIRE(f.store->loop.run_while([](void* p) { return static_cast<state*>(p)->rounds-- != 0 && !static_cast<state*>(p)->op.done(); }, &s));
     bool ended = op->done();
     if (!ended) {
       hog h(*f.store, what);
       s.h = &h;
+      s.rounds = 100;  // it may wait for a page that is never loaded: there is no frame
       if (what != held::NOTHING)
-        DOCTEST_REQUIRE(f.store->loop.run_while([](void* p) { return !static_cast<state*>(p)->op.done() && !static_cast<state*>(p)->h->blocks(); }, &s));
+        DOCTEST_REQUIRE(f.store->loop.run_while([](void* p) { return static_cast<state*>(p)->rounds-- != 0 && !static_cast<state*>(p)->op.done() && !static_cast<state*>(p)->h->blocks(static_cast<state*>(p)->op); }, &s));
       if (!op->done()) op->cancel();
-      DOCTEST_REQUIRE((op->done() || f.store->loop.run_until(*op)));
     }
+    DOCTEST_REQUIRE((op->done() || f.store->loop.run_until(*op)));
+    if (crowded)
+      for (spinner& other : crowd) {
+        other.cancel();
+        DOCTEST_REQUIRE(f.store->loop.run_until(other));
+      }
     errc code = op->out.code;
     DOCTEST_CHECK_MESSAGE((code == errc::cancelled || code == errc::ok), name_of(code));
     ++(code == errc::cancelled ? result.cancelled : result.ended);
@@ -119,25 +182,142 @@ sweep cancel_everywhere(const io::sim_image& image, held what, u64 cache_bytes,
   return result;
 }
 
+void cancel_in_all_ways(const io::sim_image& image, const maker& make) {
+  for (held what : {held::NOTHING, held::GRANTS, held::FRAMES, held::CREDIT})
+    for (u64 seed : {1000, 2000, 3000, 4000, 5000}) {
+      DOCTEST_CAPTURE(seed);
+      sweep s = cancel_everywhere(image, what, seed % 2000 != 0, seed, make);
+      DOCTEST_CHECK(s.cancelled > 0);
+    }
+}
+
 DOCTEST_TEST_CASE("a drop that is cancelled leaves a tree that is there, or one that is gone and goes on going") {
   io::sim_image image = filled(150);
-  for (held what : {held::NOTHING, held::FRAMES, held::CREDIT}) {
-    sweep s = cancel_everywhere(image, what, 4 << 20, [](fixture& f) { return std::make_shared<drop_op>(f.store, "t"); });
-    DOCTEST_CHECK(s.cancelled > 0);
-  }
+  cancel_in_all_ways(image, [](fixture& f) { return std::make_shared<drop_op>(f.store, "t"); });
 }
 
 DOCTEST_TEST_CASE("a write that replaces a large value, cancelled") {
   io::sim_image image = filled(100);
   std::string key = numbered(57), value(9000, 'w'), old;
-  for (held what : {held::NOTHING, held::FRAMES, held::CREDIT}) {
-    sweep s = cancel_everywhere(image, what, 4 << 20, [&](fixture& f) {
-      auto op = std::make_shared<btree::write_op>();
-      op->prepare(f.open("t"), change::UPSERT, as_bytes(key), as_bytes(value), &old, true);
-      return op;
-    });
-    DOCTEST_CHECK(s.cancelled > 0);
+  cancel_in_all_ways(image, [&](fixture& f) {
+    auto op = std::make_shared<btree::write_op>();
+    op->prepare(f.open("t"), change::UPSERT, as_bytes(key), as_bytes(value), &old, true);
+    return op;
+  });
+}
+
+/// The tree "t", marked as dropped: what is left to do is to give its pages back.
+struct dropped {
+  explicit dropped(fixture& f) : tree(*f.store->ctx) {
+    std::string value;
+    btree::read_op find;
+    find.prepare(*f.store->catalogue, seek::EXACT, as_bytes(name), {nullptr, &value, nullptr});
+    DOCTEST_REQUIRE(f.run(find) == errc::ok);
+    DOCTEST_REQUIRE(btree::parse_tree_record(as_bytes(value), record));
+    tree.id = record.id;
+    tree.root = {page_addr(record.root_addr), record.root_gen};
+    tree.name = name;
+    tree.dropped = true;
+    record.state = btree::TREE_DROPPING;
+    btree::write_op mark;
+    mark.prepare(*f.store->catalogue, change::UPDATE, as_bytes(name), {reinterpret_cast<const std::byte*>(&record), sizeof record}, nullptr, true);
+    DOCTEST_REQUIRE(f.run(mark) == errc::ok);
+    reclaim.prepare(tree, *f.store->catalogue, as_bytes(name), record);
   }
+  std::string name = "t";
+  btree::tree_record record{};
+  btree::tree tree;
+  btree::reclaim_op reclaim;
+};
+
+DOCTEST_TEST_CASE("giving back a dropped tree's pages, cancelled: the rest goes at the next opening") {
+  io::sim_image image = filled(150);
+  cancel_in_all_ways(image, [](fixture& f) {
+    auto d = std::make_shared<dropped>(f);
+    return std::shared_ptr<sm::op>(d, &d->reclaim);
+  });
+}
+
+DOCTEST_TEST_CASE("a damaged leaf in a dropped tree keeps its pages, and nothing else") {
+  io::sim_image image = filled(150);
+  page_addr leaf;
+  {
+    io::sim_environment env;
+    auto dev = std::make_unique<io::sim_device>(env, image);
+    dev->on_event = [&](io::sim_device& d) { image = d.durable(); };
+    auto opened = core::open(env, std::move(dev), {.cache_bytes = 4 << 20}, "test");
+    DOCTEST_REQUIRE(opened);
+    fixture f(std::move(*opened));
+    std::byte bytes[block_bytes];
+    btree::leaf_copy copy;
+    copy.bytes = bytes;
+    std::string last = numbered(149), key;
+    btree::read_op find;
+    find.prepare(f.open("t"), seek::EXACT, as_bytes(last), {&key, nullptr, &copy});
+    DOCTEST_REQUIRE(f.run(find) == errc::ok);
+    leaf = copy.addr;
+  }
+  std::byte sector[512];
+  image.read(leaf.block() * block_bytes + 1024, sector);
+  sector[7] ^= std::byte{1};
+  image.write(leaf.block() * block_bytes + 1024, sector);
+
+  io::sim_environment env;
+  auto opened = core::open(env, std::make_unique<io::sim_device>(env, image), {.cache_bytes = 4 << 20}, "test");
+  DOCTEST_REQUIRE(opened);
+  fixture g(std::move(*opened));
+  {
+    dropped d(g);
+    DOCTEST_CHECK(g.run(d.reclaim) == errc::corrupt);
+    DOCTEST_CHECK(d.reclaim.bad_page() == leaf);
+  }
+  DOCTEST_CHECK(g.put(g.create("u", 1), "key", "value") == errc::ok);
+}
+
+/// The device goes away at one of its events; meanwhile growth waits for what is held.
+DOCTEST_TEST_CASE("growth of a store that fails ends with the failure") {
+  io::sim_image image = filled(20);
+  std::set<std::string> codes;
+  for (held what : {held::NOTHING, held::GRANTS, held::CREDIT})
+    for (u64 at = 1; at < 120; ++at) {
+      DOCTEST_CAPTURE(at);
+      io::sim_environment env({.seed = at, .chaos_per_mille = 100, .look_ns = at % 2 ? 1'000'000u : 20u});
+      auto dev = std::make_unique<io::sim_device>(env, image);
+      io::sim_device* device = dev.get();
+      auto opened = core::open(env, std::move(dev), {.cache_bytes = 4 << 20}, "test");
+      DOCTEST_REQUIRE(opened);
+      std::shared_ptr<core> store = *opened;
+      {
+        btree::write_op write;
+        std::string key = "another";
+        auto t = fixture::tree_of(store, "t");
+        write.prepare(t->t, change::UPSERT, as_bytes(key), as_bytes(key), nullptr, false);
+        store->loop.start(write);
+        DOCTEST_REQUIRE(store->loop.run_until(write));
+        auto h = std::make_unique<hog>(*store, what);
+        spinner crowd[4];
+        if (at % 2)
+          for (spinner& other : crowd) {
+            other.left = 100;
+            store->loop.start(other);
+          }
+        env.on_stuck = [](void* p) { static_cast<std::unique_ptr<hog>*>(p)->reset(); };
+        env.on_stuck_datum = &h;
+        device->on_event = [at = at + device->events()](io::sim_device& d) {
+          if (d.events() >= at) d.remove();
+        };
+        auto grown = store->grow(u64{9} << 20);
+        codes.insert(std::string(name_of(grown ? errc::ok : grown.error().code)));
+        device->on_event = nullptr;
+        for (spinner& other : crowd)
+          if (!other.idle() && !other.done()) DOCTEST_REQUIRE(store->loop.run_until(other));
+        h.reset();
+      }
+      store->abandon();
+    }
+  DOCTEST_CHECK(codes.contains("ok"));
+  DOCTEST_CHECK(codes.size() > 1);
+  for (const std::string& code : codes) DOCTEST_MESSAGE(code);
 }
 
 }  // namespace

@@ -56,14 +56,19 @@ struct fixture {
     return trees.back()->t;
   }
   btree::tree& open(const std::string& name) {
+    trees.push_back(tree_of(store, name));
+    return trees.back()->t;
+  }
+  static std::shared_ptr<store_layer::open_tree> tree_of(const std::shared_ptr<core>& c, const std::string& name) {
     std::string value;
     btree::read_op op;
-    op.prepare(*store->catalogue, seek::EXACT, as_bytes(name), {nullptr, &value, nullptr});
-    DOCTEST_REQUIRE(run(op) == errc::ok);
+    op.prepare(*c->catalogue, seek::EXACT, as_bytes(name), {nullptr, &value, nullptr});
+    c->loop.start(op);
+    DOCTEST_REQUIRE(c->loop.run_until(op));
+    DOCTEST_REQUIRE(op.out.code == errc::ok);
     btree::tree_record rec;
     DOCTEST_REQUIRE(btree::parse_tree_record(as_bytes(value), rec));
-    trees.push_back(store->tree_for(store, name, rec));
-    return trees.back()->t;
+    return c->tree_for(c, name, rec);
   }
   errc put(btree::tree& t, const std::string& key, const std::string& value) {
     btree::write_op op;
