@@ -26,7 +26,8 @@ class write_window {
   write_window(const write_window&) = delete;
   write_window& operator=(const write_window&) = delete;
 
-  /// Waits for a free slot. RETURNS: its own buffer of one block, to be passed to `write`.
+  /// Waits for a free slot.
+  /// RETURNS: its own buffer of one block, to be passed to `write`.
   bytes staging() {
     wait_while(&all_busy);
     return staging_.part(idle_slot() * u64{block_bytes}, block_bytes);

@@ -25,8 +25,8 @@ u64 next_fixed(u64 from, u64 end, u64 group_blocks) {
   return std::min(end, round_up(from, group_blocks));
 }
 
-/// Lays the log into the gaps from `from` on. RETURNS: false if it needs more than `segments` or
-/// the volume ends.
+/// Lays the log into the gaps from `from` on.
+/// RETURNS: false if it needs more than `segments` or the volume ends.
 bool lay_log(geometry& g, u64 from, u32 segments) {
   g.log = {};
   u64 left = g.log_blocks;

@@ -11,8 +11,8 @@
 
 namespace pleach {
 
-/// Sum over all 512-byte granules. REQUIRES: checksum and LSN fields are zero; size multiple of
-/// 512.
+/// Sum over all 512-byte granules.
+/// REQUIRES: checksum and LSN fields are zero; size multiple of 512.
 u64 page_sum(cbytes page, u64 seed);
 
 /// Fills a zeroed frame's header. The caller captures it.
@@ -27,8 +27,8 @@ struct unstamped {
   u64 sum;
 };
 /// Verifies magic, own address, store id, generation (if `gen` != nullptr) and checksum of a page
-/// read from the device, and clears checksum and LSN. ERRORS: corrupt; the bytes are then
-/// unspecified.
+/// read from the device, and clears checksum and LSN.
+/// ERRORS: corrupt; the bytes are then unspecified.
 result<unstamped> unstamp(bytes page, page_addr addr, u64 store_id, const generation_t* gen);
 
 inline page_header& header_of(std::byte* page) { return *reinterpret_cast<page_header*>(page); }

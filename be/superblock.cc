@@ -69,7 +69,8 @@ bool reserved_is_zero(const superblock& s) {
 
 bool counts(copy_state s) { return s == copy_state::GOOD || s == copy_state::NEWER; }
 
-/// I2. RETURNS: the copy whose uuid most copies have, or -1 on a tie.
+/// I2.
+/// RETURNS: the copy whose uuid most copies have, or -1 on a tie.
 int elect_store(const std::array<const superblock*, superblock_copies>& copies,
                 const std::array<copy_state, superblock_copies>& states) {
   int best = -1;

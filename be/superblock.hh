@@ -47,7 +47,8 @@ result<superblock_choice> choose(const std::array<const superblock*, superblock_
 
 /// Remembers LSNs that no page may carry; the oldest range is forgotten when all places are taken.
 void add_lost(superblock& s, lsn_t first, lsn_t last);
-/// RETURNS: whether a page that carries `lsn` was written by a group that is no part of the store's history.
+/// RETURNS: whether a page that carries `lsn` was written by a group that is no part of the store's
+/// history.
 bool is_lost(const superblock& s, lsn_t lsn);
 
 }  // namespace pleach

@@ -80,8 +80,8 @@ u64 first_free_block(const geometry& g);
 
 /// Total blocks of the log.
 u64 log_blocks(const superblock& s);
-/// RETURNS: the block of the volume where block `index` of the log stands. REQUIRES: index <
-/// log_blocks(s).
+/// RETURNS: the block of the volume where block `index` of the log stands.
+/// REQUIRES: index < log_blocks(s).
 u64 log_position(const superblock& s, u64 index);
 /// RETURNS: how many blocks from `index` on stand one behind the other on the device, at least 1.
 u64 log_contiguous(const superblock& s, u64 index);
@@ -116,21 +116,21 @@ struct initial_page {
 /// Formats `dev`: erases superblocks that are there, flushes; zeroes the log, writes the group
 /// bitmaps, the root block and the initial pages, flushes; then writes the superblocks one by one.
 /// So after a crash there is the old store, no store or the new one. Blocking; `progress(done,
-/// total)`, in blocks, may be null.
-/// `initial_pages`: pages that stand before the first LSN (LSN 1, generation 1), already formatted,
-/// unstamped; they are copied. The first is the catalogue's root. REQUIRES: `dev` is a poller of
-/// `loop`, here and below.
+/// total)`, in blocks, may be null. `initial_pages`: pages that stand before the first LSN (LSN 1,
+/// generation 1), already formatted, unstamped; they are copied. The first is the catalogue's root.
+/// REQUIRES: `dev` is a poller of `loop`, here and below.
 /// ERRORS: too_small (device shorter than `g`), bad_argument (initial page outside free space), io.
 status format_volume(sm::reactor& loop, io::device& dev, const geometry& g, const u8 (&uuid)[16],
                      std::span<const initial_page> initial_pages,
                      void (*progress)(u64 done, u64 total));
 
-/// Reads the four copies and chooses. ERRORS: not_a_store (no magic anywhere), corrupt_superblock
-/// (magic but no good copy), newer_format (unknown incompat bit or version), truncated (device
-/// shorter than the layout), io.
+/// Reads the four copies and chooses.
+/// ERRORS: not_a_store (no magic anywhere), corrupt_superblock (magic but no good copy),
+/// newer_format (unknown incompat bit or version), truncated (device shorter than the layout), io.
 result<volume> read_volume(sm::reactor& loop, io::device& dev);
 
-/// Writes `v.super` with generation + 1 to all copies, each flushed. ERRORS: io.
+/// Writes `v.super` with generation + 1 to all copies, each flushed.
+/// ERRORS: io.
 status write_superblocks(sm::reactor& loop, io::device& dev, volume& v);
 
 /// Blocking single requests for set-up code, over the reactor, cut at the device's largest

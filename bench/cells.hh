@@ -59,7 +59,8 @@ struct measurement {
 void run_cells(const std::string& engine_name, const settings& s,
                const std::function<void(const measurement&)>& report);
 
-/// The same in a process of its own. RETURNS: false if that process failed.
+/// The same in a process of its own.
+/// RETURNS: false if that process failed.
 bool run_cells_apart(const std::string& engine_name, const settings& s,
                      const std::function<void(const measurement&)>& report);
 

@@ -30,7 +30,9 @@ sm::step load_op::tick(phase p) noexcept {
     case INIT:
       return go(ADMIT);
     case ADMIT:
-      return ctx_->pages.grants().take(grant_, *this, ref_.addr.blocks()) ? go(LOAD) : wait(LOAD, "page frames");
+      return ctx_->pages.grants().take(grant_, *this, ref_.addr.blocks())
+                 ? go(LOAD)
+                 : wait(LOAD, "page frames");
     case LOAD:
       d_ = ctx_->pages.pin(ref_);
       return d_->state == page_state::LOADING ? wait_in(d_->waiters, LOADED) : go(LOADED);

@@ -5,12 +5,12 @@
 
 namespace pleach::btree {
 
-#define PLEACH_LOAD_PHASES(X)             \
-  X(INIT, NOWAIT, ADMIT)                  \
-  X(ADMIT, WAIT, LOAD, CLEANUP)           \
-  X(LOAD, WAIT, LOADED, CLEANUP)          \
-  X(LOADED, NOWAIT, CLEANUP)              \
-  X(CLEANUP, NOWAIT, DONE)                \
+#define PLEACH_LOAD_PHASES(X)    \
+  X(INIT, NOWAIT, ADMIT)         \
+  X(ADMIT, WAIT, LOAD, CLEANUP)  \
+  X(LOAD, WAIT, LOADED, CLEANUP) \
+  X(LOADED, NOWAIT, CLEANUP)     \
+  X(CLEANUP, NOWAIT, DONE)       \
   X(DONE, NOWAIT)
 
 class load_op final : public sm::machine<load_op> {
@@ -24,7 +24,8 @@ class load_op final : public sm::machine<load_op> {
     ctx_ = &c;
     ref_ = ref;
   }
-  /// Loads and pins; runs the reactor. RETURNS: the page, pinned until `release`; null with `out.code` set.
+  /// Loads and pins; runs the reactor.
+  /// RETURNS: the page, pinned until `release`; null with `out.code` set.
   cache::descriptor* fetch(context& c, page_ref ref);
   void release();
   sm::step tick(phase p) noexcept;

@@ -8,11 +8,12 @@
 //
 // I1 slots are strictly ordered by key; heads agree with the keys.
 // I2 every key starts with the prefix; low fence <= every key < high fence (leaf; separators
-// likewise, without '='). I3 count * 4 + front slack fit before heap_begin; garbage = heap bytes in
-// no record, fence or prefix. I4 the prefix belongs to the stored records: widened fences leave it
-// alone, only a rewrite cuts it anew. A key
-//    between the fences that does not share it needs `compact(..., &key)` first; room_for_insert
-//    says so.
+//    likewise, without '=').
+// I3 count * 4 + front slack fit before heap_begin; garbage = heap bytes in no record, fence or
+//    prefix.
+// I4 the prefix belongs to the stored records: widened fences leave it alone, only a rewrite cuts
+//    it anew. A key between the fences that does not share it needs `compact(..., &key)` first;
+//    room_for_insert says so.
 //
 // Spans passed to changes must not lie in the changed page.
 #pragma once
@@ -23,10 +24,12 @@
 
 namespace pleach::btree {
 
-/// Key order of bytes: memcmp, shorter first. RETURNS: <0, 0, >0.
+/// Key order of bytes: memcmp, shorter first.
+/// RETURNS: <0, 0, >0.
 int compare_keys(cbytes a, cbytes b);
 /// RETURNS: the shortest s with left < s <= right (suffix truncation: Bayer & Unterauer 1977). Part
-/// of `right`. REQUIRES: left < right.
+/// of `right`.
+/// REQUIRES: left < right.
 cbytes shortest_separator(cbytes left, cbytes right);
 u32 common_prefix(cbytes a, cbytes b);
 
@@ -61,7 +64,9 @@ class node_view : public page_reader {
   bool covers(cbytes key) const;  ///< low <= key < high
   record at(u32 index) const;
   /// Writes the full key (prefix + suffix; the low fence for record 0 of an inner node) of `index`
-  /// to `out`. RETURNS: its length. REQUIRES: out holds max_key_bytes.
+  /// to `out`.
+  /// RETURNS: its length.
+  /// REQUIRES: out holds max_key_bytes.
   u32 copy_key(u32 index, std::byte* out) const;
   u32 key_length(u32 index) const;
   int compare(u32 index, cbytes key) const;  ///< key at index <=> key
@@ -72,7 +77,8 @@ class node_view : public page_reader {
 
   // inner nodes
   page_ref child(u32 index) const;
-  /// RETURNS: the index of the child whose range holds `key`. REQUIRES: inner, count() > 0.
+  /// RETURNS: the index of the child whose range holds `key`.
+  /// REQUIRES: inner, count() > 0.
   u32 find_child(cbytes key) const;
 
   page_ref right_hint() const;
@@ -125,14 +131,15 @@ void compact(page_writer w, bytes scratch, const cbytes* extra_key = nullptr);
 void insert_child(page_writer w, u32 index, cbytes separator, page_ref child);
 void set_child(page_writer w, u32 index, page_ref child);
 /// Removes child `index`; if it is the first, the next one becomes the first (its key becomes
-/// empty). REQUIRES: count() > 1 or index == 0.
+/// empty).
+/// REQUIRES: count() > 1 or index == 0.
 void erase_child(page_writer w, u32 index);
 
 void set_right_hint(page_writer w, page_ref right);
 /// Room for a fence of this length. At NONE the fence must not be set.
 room room_for_fence(const node_view& n, u32 new_length, bool high);
-/// Fences are set in place or from the free bytes if room is NOW, else by a rewrite. REQUIRES: room
-/// not NONE.
+/// Fences are set in place or from the free bytes if room is NOW, else by a rewrite.
+/// REQUIRES: room not NONE.
 void set_high_fence(page_writer w, cbytes high, bool has_high, bytes scratch);
 void set_low_fence(page_writer w, cbytes low, bytes scratch);
 
@@ -162,24 +169,24 @@ void split_node(page_writer left, page_writer right, const split_point& at, page
                 page_ref right_ref, u64 store_id, bytes scratch);
 /// Copies all of `from` into the zeroed page `to` (other size or address): growth, root push-down
 /// and pull-up. Identity of `to` as given; fences, level, tail, right hint and records of `from`;
-/// record_count and byte_count of `to` stay. Non-zero bytes in `to` do no harm. REQUIRES:
-/// used_bytes of `from` <= capacity of `to`.
+/// record_count and byte_count of `to` stay. Non-zero bytes in `to` do no harm.
+/// REQUIRES: used_bytes of `from` <= capacity of `to`.
 void copy_node(page_reader from, page_writer to, page_addr addr, u64 store_id, tree_id_t tree,
                generation_t gen);
 /// Bytes `a` followed by its right neighbour `b` would use in one node with a's low and b's high
 /// fence.
 u32 merged_bytes(const node_view& a, const node_view& b);
 /// Appends the records of `b` to `a`, widens a's high fence, takes b's right hint. For inner nodes
-/// `separator` is the parent's key of b, which becomes the key of b's first record. REQUIRES:
-/// merged_bytes <= capacity.
+/// `separator` is the parent's key of b, which becomes the key of b's first record.
+/// REQUIRES: merged_bytes <= capacity.
 void merge_nodes(page_writer a, const node_view& b, cbytes separator, bytes scratch);
 /// Makes `w` an empty leaf with the same identity, fences, right hint and counters (root of a tree
 /// that lost its last record).
 void make_empty_leaf(page_writer w);
 
 /// Everything that the views rely on: offsets inside, order, heads, prefix, fences, lengths, flags,
-/// garbage, no overlap. Never reads outside the page, whatever the bytes. RETURNS: ok, or corrupt
-/// with the place of first detection in `*why` (static text).
+/// garbage, no overlap. Never reads outside the page, whatever the bytes.
+/// RETURNS: ok, or corrupt with the place of first detection in `*why` (static text).
 errc check_node(cbytes page, const char** why = nullptr);
 errc check_page_node(cbytes page);  // signature of cache::page_check
 

@@ -252,7 +252,8 @@ constexpr fence_fields high_fields = {node_header_offset + offsetof(node_header,
                                       node_header_offset + offsetof(node_header, high_length)};
 
 /// Puts a fence without a rewrite. `kept`: bytes of the old fence that stay in use (it carries the
-/// prefix). RETURNS: false if there is no room now; nothing has changed then.
+/// prefix).
+/// RETURNS: false if there is no room now; nothing has changed then.
 bool put_fence(page_writer w, const fence_fields& f, cbytes fence, bool in_place, u32 kept) {
   const node_view n(w);
   const u32 before = occupied(n.size(), load_le<u16>(n.base() + f.length_at));

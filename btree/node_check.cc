@@ -128,7 +128,8 @@ class checker {
     return nullptr;
   }
 
-  /// Shortest form only, at most 4 bytes. RETURNS: null if not.
+  /// Shortest form only, at most 4 bytes.
+  /// RETURNS: null if not.
   static const std::byte* bounded_varint(const std::byte* p, const std::byte* end, u32& v) {
     v = 0;
     for (u32 shift = 0; shift < 28; shift += 7) {
@@ -163,7 +164,8 @@ class checker {
     return length <= max_key_bytes && take(offset, length);
   }
 
-  /// Marks the units of an item. RETURNS: false if out of the heap or used already.
+  /// Marks the units of an item.
+  /// RETURNS: false if out of the heap or used already.
   bool take(u32 offset, u32 length) {
     const u32 bytes = occupied(size(), length);
     if (!aligned(offset) || offset < n_.node().heap_begin || offset > payload_end_ ||

@@ -131,8 +131,8 @@ inline u32 fence_prefix(cbytes low, cbytes high, bool has_high) {
 /// Used bytes of `n` if its prefix were its first `prefix_length` fence bytes.
 u32 bytes_with_prefix(const node_view& n, u32 prefix_length);
 
-/// Length of the suffix of `index` when the prefix has `prefix_length` bytes. REQUIRES: all records
-/// share it.
+/// Length of the suffix of `index` when the prefix has `prefix_length` bytes.
+/// REQUIRES: all records share it.
 inline u32 suffix_length(const node_view& n, const parsed& r, u32 index, u32 prefix_length) {
   if (index == 0 && !n.is_leaf()) return 0;
   return r.key_length + n.node().prefix_length - prefix_length;

@@ -64,8 +64,8 @@ search_result find_suffix(const node_view& n, u32 begin, const std::byte* suffix
     const int only = against(low);
     return {low + (only < 0), only == 0};
   }
-  // Several equal heads. Their records are fetched at once, so that the search waits for memory once and not at each step;
-  // which way it goes is random, so no branch on it.
+  // Several equal heads. Their records are fetched at once, so that the search waits for memory
+  // once and not at each step; which way it goes is random, so no branch on it.
   u32 n_left = (head == 0xffff ? count : lower_head(s, low, count, head + 1)) - low;
   for (u32 i = low, end = low + std::min(n_left, fetched_at_once); i < end; ++i)
     __builtin_prefetch(base + ((slot_word(s, i) & 0xffff) << shift));

@@ -198,10 +198,12 @@ void split_node(page_writer left, page_writer right, const split_point& at, page
   write_new(right, r);
   set_right_hint(right, n.right_hint());
 
-  // 2. The left node. If it keeps all its records only the fence changes, unless the new fence makes a longer prefix: the
-  // rightmost leaf has none, and without one all heads of an ascending load are equal (gets 0.72M to 0.95M/s).
+  // 2. The left node. If it keeps all its records only the fence changes, unless the new fence
+  // makes a longer prefix: the rightmost leaf has none, and without one all heads of an ascending
+  // load are equal (gets 0.72M to 0.95M/s).
   const bool prefix_stays = fence_prefix(n.low_fence(), separator, true) <= n.prefix().size();
-  if (at.index == n.count() && prefix_stays && room_for_fence(n, at.separator_length, true) == room::NOW) {
+  if (at.index == n.count() && prefix_stays &&
+      room_for_fence(n, at.separator_length, true) == room::NOW) {
     set_high_fence(left, separator, true, scratch);
   } else {
     const part lower{n, 0, at.index};

@@ -24,18 +24,29 @@ void read_op::prepare(tree& t, seek mode, cbytes key, const sink& to) {
 
 sm::step read_op::tick(phase p) noexcept {
   switch (p) {
-    case INIT: return init();
-    case DOWN: return down();
-    case RESTART: return restart();
-    case ADMIT: return admit();
-    case LOAD: return load();
-    case LOADED: return loaded();
-    case FOUND: return found();
-    case EXTENT: return extent();
-    case EXTENT_READ: return extent_read();
-    case CLEANUP: return cleanup();
+    case INIT:
+      return init();
+    case DOWN:
+      return down();
+    case RESTART:
+      return restart();
+    case ADMIT:
+      return admit();
+    case LOAD:
+      return load();
+    case LOADED:
+      return loaded();
+    case FOUND:
+      return found();
+    case EXTENT:
+      return extent();
+    case EXTENT_READ:
+      return extent_read();
+    case CLEANUP:
+      return cleanup();
     case DONE:
-    case phase_count_: break;
+    case phase_count_:
+      break;
   }
   return go(DONE);
 }
@@ -68,7 +79,8 @@ sm::step read_op::down() {
       return go(grant_.held ? LOAD : ADMIT);
     }
   }
-  // Within one tick nothing changes: below the page where this tick starts, a child that its parent refers to is the right one.
+  // Within one tick nothing changes: below the page where this tick starts, a child that its parent
+  // refers to is the right one.
   for (bool trusted = false;; trusted = true) {
     node_view n(d->reader());
     n.prefetch();
@@ -121,7 +133,8 @@ sm::step read_op::loaded() {
   held_ = nullptr;
   if (!is_ok(code)) {
     if (code != errc::corrupt && code != errc::io) return fail(code);
-    // Corruption counts only if a descent that started after the failure meets the same reference again.
+    // Corruption counts only if a descent that started after the failure meets the same reference
+    // again.
     if (suspect_ == need_) {
       bad_ = need_.addr;
       return fail(code);
@@ -132,7 +145,9 @@ sm::step read_op::loaded() {
 }
 
 /// Lets the others run before the descent starts again.
-sm::step read_op::restart() { return yield(DOWN); }
+sm::step read_op::restart() {
+  return yield(DOWN);
+}
 
 sm::step read_op::give_up_or_restart() {
   ++tree_->ctx->stats.restart_stale;
@@ -140,7 +155,8 @@ sm::step read_op::give_up_or_restart() {
   held_ = nullptr;
   if (tree_->dropped) return fail(errc::tree_closed);
   if (++restarts_ > restart_limit) {
-    // Only a structure that contradicts itself makes a descent fail this often without a change between.
+    // Only a structure that contradicts itself makes a descent fail this often without a change
+    // between.
     bad_ = tree_->root.addr;
     return fail(errc::corrupt);
   }
@@ -201,8 +217,8 @@ sm::step read_op::found() {
   record rec = leaf.at(i);
   if (to_.value && (rec.value_flags & VALUE_INDIRECT)) {
     std::memcpy(&reference_, rec.value.data(), sizeof reference_);
-    // Should the extent change under the read, the search goes on from the found record in the same direction: the record may be
-    // gone by then, others behind it are not.
+    // Should the extent change under the read, the search goes on from the found record in the same
+    // direction: the record may be gone by then, others behind it are not.
     if (mode_ != seek::EXACT) mode_ = downward() ? seek::AT_MOST : seek::AT_LEAST;
     u32 length = leaf.copy_key(i, fence_);
     key_ = {fence_, length};

@@ -7,11 +7,12 @@
 //         page = child of page that holds key
 //         if page is not resident: await grant; await load
 //       if the leaf has no record in the direction:
-//         key = its fence in that direction; goto restart      # or not_found at the edge of the tree
+//         key = its fence in that direction; goto restart      # or not_found at the tree's edge
 //       copy the record out; await the extent if the value is indirect
 //
-// A descent over resident pages pins nothing and waits for nothing. A leaf validates itself (generation, fences), so nothing above it is
-// looked at again. A page that fails to load is reported only if a new descent finds the same reference again.
+// A descent over resident pages pins nothing and waits for nothing. A leaf validates itself
+// (generation, fences), so nothing above it is looked at again. A page that fails to load is
+// reported only if a new descent finds the same reference again.
 #pragma once
 
 #include <string>
@@ -38,23 +39,25 @@ struct leaf_copy {
   cache::descriptor* source = nullptr;
   page_addr addr;
   u64 version = 0;
-  /// A freed or evicted page keeps its versions until its descriptor is used again: only a resident one counts.
+  /// A freed or evicted page keeps its versions until its descriptor is used again: only a resident
+  /// one counts.
   bool current() const {
-    return source && source->resident() && source->content_version == version && source->addr == addr;
+    return source && source->resident() && source->content_version == version &&
+           source->addr == addr;
   }
 };
 
-#define PLEACH_READ_PHASES(X)                                 \
-  X(INIT, NOWAIT, DOWN, CLEANUP)                              \
-  X(DOWN, NOWAIT, RESTART, ADMIT, LOAD, FOUND, CLEANUP)       \
-  X(RESTART, WAIT, DOWN, CLEANUP)                             \
-  X(ADMIT, WAIT, LOAD, CLEANUP)                               \
-  X(LOAD, WAIT, LOADED, CLEANUP)                              \
-  X(LOADED, NOWAIT, DOWN, RESTART, CLEANUP)                   \
-  X(FOUND, NOWAIT, DOWN, EXTENT, CLEANUP)                     \
-  X(EXTENT, WAIT, EXTENT, EXTENT_READ, CLEANUP)               \
-  X(EXTENT_READ, NOWAIT, DOWN, CLEANUP)                       \
-  X(CLEANUP, NOWAIT, DONE)                                    \
+#define PLEACH_READ_PHASES(X)                           \
+  X(INIT, NOWAIT, DOWN, CLEANUP)                        \
+  X(DOWN, NOWAIT, RESTART, ADMIT, LOAD, FOUND, CLEANUP) \
+  X(RESTART, WAIT, DOWN, CLEANUP)                       \
+  X(ADMIT, WAIT, LOAD, CLEANUP)                         \
+  X(LOAD, WAIT, LOADED, CLEANUP)                        \
+  X(LOADED, NOWAIT, DOWN, RESTART, CLEANUP)             \
+  X(FOUND, NOWAIT, DOWN, EXTENT, CLEANUP)               \
+  X(EXTENT, WAIT, EXTENT, EXTENT_READ, CLEANUP)         \
+  X(EXTENT_READ, NOWAIT, DOWN, CLEANUP)                 \
+  X(CLEANUP, NOWAIT, DONE)                              \
   X(DONE, NOWAIT)
 
 class read_op final : public sm::machine<read_op> {
@@ -87,13 +90,15 @@ class read_op final : public sm::machine<read_op> {
 
   sm::step give_up_or_restart();
   sm::step move_to_fence(const node_view& leaf);
-  bool downward() const { return mode_ == seek::AT_MOST || mode_ == seek::BEFORE || mode_ == seek::LAST; }
+  bool downward() const {
+    return mode_ == seek::AT_MOST || mode_ == seek::BEFORE || mode_ == seek::LAST;
+  }
   void deliver(const node_view& leaf, u32 index);
 
   tree* tree_ = nullptr;
   seek mode_ = seek::EXACT;
-  bool below_ = false;       ///< look for the page that holds the keys just below key_
-  bool rightmost_ = false;   ///< key_ is +infinity
+  bool below_ = false;      ///< look for the page that holds the keys just below key_
+  bool rightmost_ = false;  ///< key_ is +infinity
   cbytes key_;
   sink to_;
   cache::descriptor* page_ = nullptr;  ///< where the descent stands within this tick

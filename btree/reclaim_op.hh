@@ -1,42 +1,44 @@
 // Gives back the pages of a dropped tree, from its right edge, in bounded steps.
 //
-//     reclaim(tree):                                  # its catalogue record says `dropping`: nobody else enters it
+//     reclaim(tree):               # its catalogue record says `dropping`: nobody else enters it
 //       until the root is a leaf:
 //         descend along the last children to a node of level 1
-//         pin its last leaves (a few)                 # await loads: extents of large values are found in them
+//         pin its last leaves      # a few; await loads: they name the extents of large values
 //         await space op for the frees; await credit
-//         in one tick: free the leaves and their extents; an emptied parent goes too, up to the root,
-//                      which becomes an empty leaf
-//       in one tick: free the extents in the root; then delete the catalogue record and the root page
+//         in one tick: free the leaves and their extents; an emptied parent goes too, up to
+//                      the root, which becomes an empty leaf
+//       in one tick: free the extents in the root; then delete the catalogue record and the root
 //
-// After a crash in between the record still says `dropping`: the next writable open goes on. The right edge of such a tree has no matching
-// fences; nothing but this op and the check (which counts its pages as reachable) looks at it.
+// After a crash in between the record still says `dropping`: the next writable open goes on. The
+// right edge of such a tree has no matching fences; nothing but this op and the check (which counts
+// its pages as reachable) looks at it.
 #pragma once
 
 #include "btree/write_op.hh"
 
 namespace pleach::btree {
 
-#define PLEACH_RECLAIM_PHASES(X)                      \
-  X(INIT, NOWAIT, ADMIT)                              \
-  X(ADMIT, WAIT, DOWN, CLEANUP)                       \
-  X(DOWN, NOWAIT, LOAD, PLAN, CLEANUP)                \
-  X(LOAD, WAIT, LOADED, CLEANUP)                      \
-  X(LOADED, NOWAIT, DOWN, CLEANUP)                    \
-  X(PLAN, NOWAIT, ALLOC, REMOVE)                      \
-  X(ALLOC, WAIT, OPEN, CLEANUP)                       \
-  X(OPEN, WAIT, ACT, CLEANUP)                         \
-  X(ACT, NOWAIT, NEXT, CLEANUP)                       \
-  X(NEXT, WAIT, ADMIT, CLEANUP)                       \
-  X(REMOVE, WAIT, CLEANUP)                            \
-  X(CLEANUP, NOWAIT, DONE)                            \
+#define PLEACH_RECLAIM_PHASES(X)       \
+  X(INIT, NOWAIT, ADMIT)               \
+  X(ADMIT, WAIT, DOWN, CLEANUP)        \
+  X(DOWN, NOWAIT, LOAD, PLAN, CLEANUP) \
+  X(LOAD, WAIT, LOADED, CLEANUP)       \
+  X(LOADED, NOWAIT, DOWN, CLEANUP)     \
+  X(PLAN, NOWAIT, ALLOC, REMOVE)       \
+  X(ALLOC, WAIT, OPEN, CLEANUP)        \
+  X(OPEN, WAIT, ACT, CLEANUP)          \
+  X(ACT, NOWAIT, NEXT, CLEANUP)        \
+  X(NEXT, WAIT, ADMIT, CLEANUP)        \
+  X(REMOVE, WAIT, CLEANUP)             \
+  X(CLEANUP, NOWAIT, DONE)             \
   X(DONE, NOWAIT)
 
 class reclaim_op final : public sm::machine<reclaim_op> {
  public:
   PLEACH_PHASES("reclaim", PLEACH_RECLAIM_PHASES)
 
-  /// `t`: the dropped tree (its `dropped` flag keeps others out); `catalogue`, `name`, `record`: where it stands.
+  /// `t`: the dropped tree (its `dropped` flag keeps others out); `catalogue`, `name`, `record`:
+  /// where it stands.
   void prepare(tree& t, tree& catalogue, cbytes name, const tree_record& record);
   page_addr bad_page() const { return bad_; }
   sm::step tick(phase p) noexcept;

@@ -16,7 +16,8 @@ namespace pleach::btree {
 /// Counters of one store's trees; restarts by cause (each is bounded: see write_op.hh).
 struct tree_statistics {
   u64 reads = 0, writes = 0, inserts = 0, replaces = 0, deletes = 0;
-  u64 splits = 0, growths = 0, push_downs = 0, compactions = 0, merges = 0, unlinks = 0, pull_ups = 0;
+  u64 splits = 0, growths = 0, push_downs = 0, compactions = 0, merges = 0, unlinks = 0,
+      pull_ups = 0;
   u64 empties_kept = 0;
   u64 restart_stale = 0, restart_check = 0, restart_grant = 0, restart_plan = 0, lock_all = 0;
 };
@@ -29,7 +30,8 @@ struct context {
   tree_statistics stats{};
   u32 max_node_blocks = 16;
   u64 batch_units_hint = 0;  ///< frames that the last batch needed
-  sm::gate gate{"write gate"};  ///< writers share it; one that restarted too often holds it alone (LOCKALL)
+  sm::gate gate{
+      "write gate"};  ///< writers share it; one that restarted too often holds it alone (LOCKALL)
   std::byte* scratch = nullptr;  ///< one largest page; used within a tick only
   u32 scratch_bytes = 0;
 };
@@ -38,7 +40,7 @@ struct tree {
   context* ctx = nullptr;
   tree_id_t id = tree_none;
   page_ref root;
-  u32 node_blocks = 4;   ///< nodes grow to this before they split
+  u32 node_blocks = 4;  ///< nodes grow to this before they split
   u32 height_hint = 1;
   bool dropped = false;
   std::string name;
@@ -48,7 +50,8 @@ struct tree {
 
 /// Largest inline record (key and value bytes) of a tree; a larger value goes to an extent.
 u32 max_inline_record(const tree& t);
-/// Blocks of the node class for records with keys up to `key_bytes`: the tree's own, or larger so that at least eight such keys fit.
+/// Blocks of the node class for records with keys up to `key_bytes`: the tree's own, or larger so
+/// that at least eight such keys fit.
 u32 node_class(const tree& t, u32 key_bytes);
 
 /// Formats the image of an empty root leaf (mkfs, create).
@@ -59,7 +62,8 @@ inline page_ref catalogue_root(const cache::descriptor& root_block) {
   return {page_addr(r.catalogue_root), r.catalogue_gen};
 }
 
-/// The catalogue's view of one tree. RETURNS: false if the bytes are no sound tree_record.
+/// The catalogue's view of one tree.
+/// RETURNS: false if the bytes are no sound tree_record.
 bool parse_tree_record(cbytes value, tree_record& out);
 
 }  // namespace pleach::btree

@@ -20,8 +20,12 @@ struct verifier::expectation {
 };
 
 namespace {
-std::string place(page_addr a) { return fmt::format("page {}+{}", a.block(), a.blocks()); }
-std::string text(cbytes b) { return std::string(as_text(b)); }
+std::string place(page_addr a) {
+  return fmt::format("page {}+{}", a.block(), a.blocks());
+}
+std::string text(cbytes b) {
+  return std::string(as_text(b));
+}
 
 #define PLEACH_EXTENT_CHECK_PHASES(X) \
   X(INIT, NOWAIT, ADMIT)              \
@@ -44,7 +48,9 @@ class extent_check_op final : public sm::machine<extent_check_op> {
       case INIT:
         return go(ADMIT);
       case ADMIT:
-        return ctx_->pages.grants().take(grant_, *this, txn::extent_chunk_blocks) ? go(READ) : wait(READ, "page frames");
+        return ctx_->pages.grants().take(grant_, *this, txn::extent_chunk_blocks)
+                   ? go(READ)
+                   : wait(READ, "page frames");
       case READ:
         return sub(extent_op_, CLEANUP);
       case CLEANUP:
@@ -68,7 +74,9 @@ class extent_check_op final : public sm::machine<extent_check_op> {
 verifier::verifier(context& c, problem_sink problems, progress_sink progress)
     : ctx_(c), problems_(std::move(problems)), progress_(std::move(progress)) {}
 
-void verifier::problem(const std::string& where, const std::string& what) { problems_(where, what); }
+void verifier::problem(const std::string& where, const std::string& what) {
+  problems_(where, what);
+}
 
 void verifier::step_progress() {
   if (progress_ && totals_.pages % 64 == 0 && !progress_(totals_.blocks_used, reached_.size()))
@@ -114,8 +122,9 @@ result<verify_totals> verifier::run() {
       return;
     }
     if (rec.id >= root.next_tree_id)
-      problem("catalogue", fmt::format("corrupt: tree \"{}\" has id {}, but the next free one is {}",
-                                       text(key), u64{rec.id}, u64{root.next_tree_id}));
+      problem("catalogue",
+              fmt::format("corrupt: tree \"{}\" has id {}, but the next free one is {}", text(key),
+                          u64{rec.id}, u64{root.next_tree_id}));
     trees.push_back({text(key), rec});
   };
   check_tree("(catalogue)", tree_catalogue, catalogue_root(ctx_.engine.root_block()), false, each);
@@ -173,14 +182,18 @@ void verifier::check_page(const expectation& e) {
     return;
   }
   if (n.header().tree_id != e.id)
-    problem(where, fmt::format("corrupt: it belongs to tree {}, not {}", u64{n.header().tree_id}, e.id));
+    problem(where,
+            fmt::format("corrupt: it belongs to tree {}, not {}", u64{n.header().tree_id}, e.id));
   if (e.level >= 0 && n.level() != static_cast<u32>(e.level)) {
-    problem(where, fmt::format("corrupt: its level is {}, its parent expects {}", n.level(), e.level));
+    problem(where,
+            fmt::format("corrupt: its level is {}, its parent expects {}", n.level(), e.level));
     return;
   }
   bool right_edge = e.dropping && !e.has_high;
-  if (text(n.low_fence()) != e.low) problem(where, "corrupt: its low fence is not its parent's separator");
-  bool high_agrees = n.has_high_fence() == e.has_high && (!e.has_high || text(n.high_fence()) == e.high);
+  if (text(n.low_fence()) != e.low)
+    problem(where, "corrupt: its low fence is not its parent's separator");
+  bool high_agrees =
+      n.has_high_fence() == e.has_high && (!e.has_high || text(n.high_fence()) == e.high);
   if (!high_agrees && !right_edge)
     problem(where, "corrupt: its high fence is not its parent's next separator");
 
@@ -211,7 +224,8 @@ void verifier::check_page(const expectation& e) {
   std::vector<expectation> children;
   std::string low = text(n.low_fence());
   for (u32 i = 0; i < n.count(); ++i) {
-    expectation c{e.tree, e.id, n.child(i), static_cast<i32>(n.level()) - 1, low, e.high, e.has_high, e.dropping, e.each};
+    expectation c{e.tree,     e.id,       n.child(i), static_cast<i32>(n.level()) - 1, low, e.high,
+                  e.has_high, e.dropping, e.each};
     if (i + 1 < n.count()) {
       c.high = text({key, n.copy_key(i + 1, key)});
       c.has_high = true;
@@ -228,8 +242,8 @@ void verifier::check_page(const expectation& e) {
 
 void verifier::check_extent(const expectation& e, cbytes key, const value_reference& ref) {
   page_addr run(ref.run);
-  std::string where = fmt::format("extent {}+{} of tree {}, key \"{}\"", run.block(), run.blocks(), e.tree,
-                                  as_text(key).substr(0, 64));
+  std::string where = fmt::format("extent {}+{} of tree {}, key \"{}\"", run.block(), run.blocks(),
+                                  e.tree, as_text(key).substr(0, 64));
   if (ref.count != 1 || !run || ref.length > run.size()) {
     problem(where, "corrupt: the value reference is unsound");
     return;
@@ -258,7 +272,8 @@ void verifier::check_space() {
     load_op load;
     cache::descriptor* d = load.fetch(ctx_, page_ref{at, format_generation});
     if (d == nullptr) {
-      problem("space", fmt::format("corrupt: the bitmap of group {} ({}) does not load", g, place(at)));
+      problem("space",
+              fmt::format("corrupt: the bitmap of group {} ({}) does not load", g, place(at)));
       continue;
     }
     check_group(g, {d->data, d->size()}, root.volume_blocks);
@@ -277,14 +292,17 @@ void verifier::check_group(u64 group, cbytes page, u64 volume_blocks) {
   for (u64 b = first; b < end;) {
     bool is_used = used(b), is_reached = reached_[b];
     u64 run = b + 1;
-    while (run < end && run != volume_blocks && used(run) == is_used && reached_[run] == is_reached) ++run;
+    while (run < end && run != volume_blocks && used(run) == is_used && reached_[run] == is_reached)
+      ++run;
     // What an interrupted growth has not come to yet is marked used.
     if (is_used && !is_reached && b < volume_blocks)
-      problem("space", fmt::format("corrupt: blocks {}+{} are marked used and belong to nothing", b, run - b));
+      problem("space", fmt::format("corrupt: blocks {}+{} are marked used and belong to nothing", b,
+                                   run - b));
     if (!is_used && is_reached)
       problem("space", fmt::format("corrupt: blocks {}+{} are in use and marked free", b, run - b));
     if (!is_used && b >= volume_blocks)
-      problem("space", fmt::format("corrupt: blocks {}+{} are beyond the volume and marked free", b, run - b));
+      problem("space", fmt::format("corrupt: blocks {}+{} are beyond the volume and marked free", b,
+                                   run - b));
     if (!is_used) totals_.blocks_free += run - b;
     b = run;
   }

@@ -17,7 +17,8 @@ page_writer write_applier::change(cache::descriptor& d, bool structure) {
   return w;
 }
 
-/// Descends through resident pages only. RETURNS: false if one is not there or does not hold the key.
+/// Descends through resident pages only.
+/// RETURNS: false if one is not there or does not hold the key.
 bool write_applier::resolve(tree& t, cbytes key, bool below, resident_path& out) {
   cache::descriptor* chain[max_height];
   u32 slots[max_height];
@@ -175,17 +176,19 @@ void write_applier::erase(write_item& item, resident_path& path) {
   }
 }
 
-// --- making space -------------------------------------------------------------------------------------
+// --- making space
+// -------------------------------------------------------------------------------------
 
-/// Takes the smallest reserved page of at least `min_blocks`. The plan reserved it: its absence is a bug.
-/// What the plan holds for the node `d`, or for the one that it came from; null if nothing.
+/// Takes the smallest reserved page of at least `min_blocks`. The plan reserved it: its absence is
+/// a bug. What the plan holds for the node `d`, or for the one that it came from; null if nothing.
 pinned_page* write_applier::planned(const cache::descriptor& d) {
   for (pinned_page& p : op_.pins_)
     if (p.d == &d && p.wanted != 0) return &p;
   return nullptr;
 }
 
-/// The blocks of the page that `d` moves to: as planned, lest it take what was reserved for another node.
+/// The blocks of the page that `d` moves to: as planned, lest it take what was reserved for another
+/// node.
 u32 write_applier::next_size(const cache::descriptor& d, u32 node_class) {
   pinned_page* p = planned(d);
   if (p == nullptr) return node_class;
@@ -303,7 +306,8 @@ void write_applier::split(tree& t, resident_path& path, u32 level, const split_p
   (void)t;
 }
 
-// --- giving space back --------------------------------------------------------------------------------
+// --- giving space back
+// --------------------------------------------------------------------------------
 
 bool write_applier::planned_free(page_addr a) const {
   return std::find(op_.plan_.frees.begin(), op_.plan_.frees.end(), a) != op_.plan_.frees.end();
@@ -316,8 +320,10 @@ void write_applier::free_page(cache::descriptor& d) {
   ctx_.pages.unpin(d);
 }
 
-/// Takes the empty leaf `path.page[0]`, and ancestors that have no other child, out of the tree; the neighbour's range
-/// takes over theirs. RETURNS: false, having changed nothing, if the neighbour is not at hand or has no room for its wider fence.
+/// Takes the empty leaf `path.page[0]`, and ancestors that have no other child, out of the tree;
+/// the neighbour's range takes over theirs.
+/// RETURNS: false, having changed nothing, if the neighbour is not at hand or has no room for its
+/// wider fence.
 bool write_applier::unlink(tree& t, resident_path& path) {
   u32 top = 1;  // lowest ancestor that keeps a child
   while (top < path.height && node_view(path.page[top]->reader()).count() == 1) ++top;
@@ -344,8 +350,8 @@ bool write_applier::unlink(tree& t, resident_path& path) {
   // The neighbour path: one page a level below `top`.
   cache::descriptor* beside[max_height];
   node_view ancestor(path.page[top]->reader());
-  cache::descriptor* d = ctx_.pages.find_resident(
-      ancestor.child(leftward ? path.slot[top] - 1 : path.slot[top] + 1));
+  cache::descriptor* d =
+      ctx_.pages.find_resident(ancestor.child(leftward ? path.slot[top] - 1 : path.slot[top] + 1));
   for (u32 l = top; l-- > 0;) {
     if (d == nullptr) return false;
     node_view n(d->reader());
@@ -383,7 +389,8 @@ void write_applier::merge_upwards(tree& t, resident_path& path) {
   }
 }
 
-/// Merges children `left_slot` and `left_slot + 1` of path.page[level + 1] if both are resident and small enough.
+/// Merges children `left_slot` and `left_slot + 1` of path.page[level + 1] if both are resident and
+/// small enough.
 bool write_applier::merge_pair(resident_path& path, u32 level, u32 left_slot) {
   cache::descriptor& parent = *path.page[level + 1];
   node_view up(parent.reader());
@@ -419,7 +426,8 @@ void write_applier::pull_up(tree& t, resident_path& path) {
   ++ctx_.stats.pull_ups;
 }
 
-// --- trees and counts ---------------------------------------------------------------------------------
+// --- trees and counts
+// ---------------------------------------------------------------------------------
 
 /// The root page of a new tree, and its number from the root block.
 void write_applier::create_root(write_item& item) {

@@ -13,8 +13,9 @@
 //       smaller than class:  move to a larger page
 //       else:                make room for a separator in the parent (make_space there); split
 //
-// Nothing here waits, allocates frames, or fails: space, frames and pins were taken before. Where an optional step (merge, unlink,
-// pull-up) lacks something it is left out; where a necessary one does, the plan was wrong and the process stops.
+// Nothing here waits, allocates frames, or fails: space, frames and pins were taken before. Where
+// an optional step (merge, unlink, pull-up) lacks something it is left out; where a necessary one
+// does, the plan was wrong and the process stops.
 #pragma once
 
 #include "btree/write_op.hh"
@@ -23,7 +24,8 @@ namespace pleach::btree {
 
 inline constexpr u32 max_height = 16;
 
-/// The resident path to a key: `page[0]` is the leaf, `slot[l]` the index of page[l - 1] in page[l].
+/// The resident path to a key: `page[0]` is the leaf, `slot[l]` the index of page[l - 1] in
+/// page[l].
 struct resident_path {
   cache::descriptor* page[max_height] = {};
   u32 slot[max_height] = {};
@@ -47,7 +49,8 @@ class write_applier {
   void remove_root(const write_item& item);
   void drop_extent(const record& old);
 
-  void make_space(tree& t, resident_path& path, u32 level, cbytes key, u32 index, u32 value_length, bool ascending);
+  void make_space(tree& t, resident_path& path, u32 level, cbytes key, u32 index, u32 value_length,
+                  bool ascending);
   void push_down(tree& t, resident_path& path);
   void grow(tree& t, resident_path& path, u32 level, u32 blocks);
   void split(tree& t, resident_path& path, u32 level, const split_point& at);

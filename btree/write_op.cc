@@ -47,27 +47,47 @@ void write_op::prepare(context& c, std::span<write_item> items, bool durable) {
 
 sm::step write_op::tick(phase p) noexcept {
   switch (p) {
-    case INIT: return init();
-    case GATE: return gate();
-    case ADMIT: return admit();
-    case DOWN: return down();
-    case LOAD: return load();
-    case LOADED: return loaded();
-    case PLAN: return plan();
-    case OLD: return old();
-    case OLD_READ: return old_read();
-    case ALLOC: return alloc();
-    case EXTENT: return extent();
-    case SPARES: return spares();
-    case OPEN: return open();
-    case CHECK: return check();
-    case ACT: return act();
-    case CAPTURE: return capture();
-    case COMMIT: return commit();
-    case RESTART: return restart();
-    case CLEANUP: return cleanup();
+    case INIT:
+      return init();
+    case GATE:
+      return gate();
+    case ADMIT:
+      return admit();
+    case DOWN:
+      return down();
+    case LOAD:
+      return load();
+    case LOADED:
+      return loaded();
+    case PLAN:
+      return plan();
+    case OLD:
+      return old();
+    case OLD_READ:
+      return old_read();
+    case ALLOC:
+      return alloc();
+    case EXTENT:
+      return extent();
+    case SPARES:
+      return spares();
+    case OPEN:
+      return open();
+    case CHECK:
+      return check();
+    case ACT:
+      return act();
+    case CAPTURE:
+      return capture();
+    case COMMIT:
+      return commit();
+    case RESTART:
+      return restart();
+    case CLEANUP:
+      return cleanup();
     case DONE:
-    case phase_count_: break;
+    case phase_count_:
+      break;
   }
   return go(DONE);
 }
@@ -89,7 +109,8 @@ sm::step write_op::gate() {
   return in ? go(ADMIT) : wait(GATE);
 }
 
-/// Pages of the path and its neighbour, a spare per level, bitmap pages. A batch starts with what the last one needed.
+/// Pages of the path and its neighbour, a spare per level, bitmap pages. A batch starts with what
+/// the last one needed.
 u64 write_op::first_grant() const {
   const tree& t = *items_.front().t;
   u64 page = t.node_blocks;
@@ -99,7 +120,9 @@ u64 write_op::first_grant() const {
   return std::max(guess, ctx_->batch_units_hint);
 }
 
-u64 write_op::grant_limit() const { return ctx_->pages.grantable_units() / 4 * 3; }
+u64 write_op::grant_limit() const {
+  return ctx_->pages.grantable_units() / 4 * 3;
+}
 
 sm::step write_op::admit() {
   if (ask_ == 0) ask_ = first_grant();
@@ -110,7 +133,8 @@ sm::step write_op::admit() {
 
 /// Was the page split, merged, moved or freed since the op pinned it?
 static bool restructured(const pinned_page& p) {
-  return !p.d->resident() || (p.d->structure_version != p.structure_version && !PLEACH_PLANTED("path_not_checked"));
+  return !p.d->resident() ||
+         (p.d->structure_version != p.structure_version && !PLEACH_PLANTED("path_not_checked"));
 }
 
 /// Is the page still the one whose range holds `key`?
@@ -186,12 +210,14 @@ sm::step write_op::down() {
     if (d == nullptr) return go(LOAD);
     ctx_->pages.pin(*d);
     pinned_units_ += next.addr.blocks();
-    pins_.push_back({d, t, need_parent_, d->header().level, 0, d->structure_version, 0, 0, 0, 0, false, 0, 0});
+    pins_.push_back(
+        {d, t, need_parent_, d->header().level, 0, d->structure_version, 0, 0, 0, 0, false, 0, 0});
     stand_ = static_cast<i32>(pins_.size()) - 1;
   }
 }
 
-/// A batch that waits for one page lets the pages of its next items be read meanwhile: as many as its grant covers.
+/// A batch that waits for one page lets the pages of its next items be read meanwhile: as many as
+/// its grant covers.
 void write_op::read_ahead() {
   cache::page_cache& pages = ctx_->pages;
   u64 spare = grant_.amount - pinned_units_ - need_.addr.blocks();
@@ -227,7 +253,8 @@ sm::step write_op::loaded() {
               : probe_ >= 0     ? pins_[static_cast<u32>(probe_)].t
                                 : items_[next_item_].t;
     pinned_units_ += need_.addr.blocks();
-    pins_.push_back({d, t, need_parent_, d->header().level, 0, d->structure_version, 0, 0, 0, 0, false, 0, 0});
+    pins_.push_back(
+        {d, t, need_parent_, d->header().level, 0, d->structure_version, 0, 0, 0, 0, false, 0, 0});
     stand_ = static_cast<i32>(pins_.size()) - 1;
     return go(DOWN);
   }
@@ -244,7 +271,8 @@ sm::step write_op::loaded() {
 }
 
 sm::step write_op::plan() {
-  // A page that was split or moved while the op waited for another one: the pinned path is no path any more.
+  // A page that was split or moved while the op waited for another one: the pinned path is no path
+  // any more.
   for (pinned_page& p : pins_)
     if (restructured(p)) return start_again(ctx_->stats.restart_stale);
   write_planner(*this).compute(plan_);
@@ -412,7 +440,9 @@ sm::step write_op::ask_for_more(u64 units) {
   return go(RESTART);
 }
 
-sm::step write_op::restart() { return yield(GATE); }
+sm::step write_op::restart() {
+  return yield(GATE);
+}
 
 void write_op::give_back() {
   cache::page_cache& pages = ctx_->pages;

@@ -1,22 +1,25 @@
-// Writes: put, update, upsert, delete, and atomic batches of them over several trees. One record is a batch of one.
+// Writes: put, update, upsert, delete, and atomic batches of them over several trees. One record is
+// a batch of one.
 //
-//     write(items):                                          # sorted by tree and key
+//     write(items):                                  # sorted by tree and key
 //       await gate (shared; alone after a few restarts)
-//       await grant of frames                                # the only one; too small: give all back, ask for more
-//       for item in items: pin the path to its leaf          # await loads
+//       await grant of frames                        # too small: give all back, ask for more
+//       for item in items: pin the path to its leaf  # await loads
 //       plan: per leaf and upwards: fits | grow | split | push down | unlink | merge
 //       if a leaf may become empty: pin the path to its neighbour
 //       await space for new pages and extents; write extents
 //       await spare frames; await log credit
-//       check: nothing planned for has changed, or a new plan fits what is held; else give all back, plan again
+//       check: nothing planned for has changed, or a new plan fits what is held;
+//              else give all back, plan again
 //       act: change everything, within this tick
 //       give everything back
 //       if durable: await durable(lsn)
 //
-// I1 From CHECK to CAPTURE nothing waits and nothing fails for want of resources: the plan is an upper bound of what ACT takes.
+// I1 From CHECK to CAPTURE nothing waits and nothing fails for want of resources: the plan is an
+//    upper bound of what ACT takes.
 // I2 All pages on all paths are pinned, so descents in ACT meet resident pages only.
-// I3 A leaf that was emptied is unlinked in the same transaction, unless its neighbour has no room for the wider fence: then it stays, empty
-//    and legal, and is counted (`empties_kept`).
+// I3 A leaf that was emptied is unlinked in the same transaction, unless its neighbour has no room
+//    for the wider fence: then it stays, empty and legal, and is counted (`empties_kept`).
 #pragma once
 
 #include <string>
@@ -29,12 +32,13 @@
 namespace pleach::btree {
 
 enum class change : u8 {
-  PUT,          ///< `exists` if present
-  UPDATE,       ///< `not_found` if absent
+  PUT,     ///< `exists` if present
+  UPDATE,  ///< `not_found` if absent
   UPSERT,
   DELETE,       ///< alone: `not_found` if absent
   CREATE_TREE,  ///< alone, in the catalogue: makes the root page, takes the next tree id
-  REMOVE_TREE,  ///< alone, in the catalogue: deletes the record and frees the root page named in `value`
+  REMOVE_TREE,  ///< alone, in the catalogue: deletes the record and frees the root page named in
+                ///< `value`
 };
 
 struct write_item {
@@ -46,8 +50,8 @@ struct write_item {
   u32 sequence = 0;  ///< order of the caller; the last change of a key wins
 
   // the engine's
-  i32 leaf = -1;          ///< index of the pinned leaf
-  i32 extent = -1;        ///< index of the reserved run of a large value
+  i32 leaf = -1;    ///< index of the pinned leaf
+  i32 extent = -1;  ///< index of the reserved run of a large value
   u64 value_checksum = 0;
 };
 
@@ -55,54 +59,56 @@ struct write_item {
 struct pinned_page {
   cache::descriptor* d;
   tree* t;
-  i32 parent;              ///< index of the pinned parent, -1 for a root
+  i32 parent;  ///< index of the pinned parent, -1 for a root
   u32 level;
-  u64 content_version;     ///< as seen by the plan
-  u64 structure_version;   ///< as seen by the descent
-  u32 inserts, deletes;    ///< leaf: items; inner: separators that may come, children that may go
+  u64 content_version;    ///< as seen by the plan
+  u64 structure_version;  ///< as seen by the descent
+  u32 inserts, deletes;   ///< leaf: items; inner: separators that may come, children that may go
   u32 added_bytes;
   u32 longest_key;
-  bool probed;             ///< its neighbour path is pinned
-  u32 wanted = 0;          ///< blocks of the nodes that the plan reserved for it; 0: it needs none
-  u32 target = 0;          ///< blocks of the page that it moves to first; 0: none
+  bool probed;     ///< its neighbour path is pinned
+  u32 wanted = 0;  ///< blocks of the nodes that the plan reserved for it; 0: it needs none
+  u32 target = 0;  ///< blocks of the page that it moves to first; 0: none
 };
 
-/// Upper bound of what ACT will take. Comparable: a later plan must fit into what an earlier one reserved.
+/// Upper bound of what ACT will take. Comparable: a later plan must fit into what an earlier one
+/// reserved.
 struct write_plan {
-  inline_vector<txn::space_need, 8> needs;  ///< extents of values first (`extents` of them), then pages
+  inline_vector<txn::space_need, 8>
+      needs;  ///< extents of values first (`extents` of them), then pages
   inline_vector<page_addr, 8> frees;
   u32 extents = 0;
   u64 credit = 0;
-  u64 units = 0;                 ///< spare frames and bitmap pages
-  bool may_change = false;       ///< false: nothing to do (deletes of absent keys)
-  i32 probe = -1;                ///< pinned leaf whose neighbour path must be pinned first
-  i32 read_old = -1;             ///< item whose old value is an extent that must be read first
-  errc verdict = errc::ok;       ///< exists, not_found, ...: the outcome without any change
-  bool stale = false;            ///< a leaf no longer holds its key: start again
+  u64 units = 0;            ///< spare frames and bitmap pages
+  bool may_change = false;  ///< false: nothing to do (deletes of absent keys)
+  i32 probe = -1;           ///< pinned leaf whose neighbour path must be pinned first
+  i32 read_old = -1;        ///< item whose old value is an extent that must be read first
+  errc verdict = errc::ok;  ///< exists, not_found, ...: the outcome without any change
+  bool stale = false;       ///< a leaf no longer holds its key: start again
   void clear();
   bool fits_into(const write_plan& reserved) const;
 };
 
-#define PLEACH_WRITE_PHASES(X)                                                      \
-  X(INIT, NOWAIT, GATE, CLEANUP)                                                    \
-  X(GATE, WAIT, ADMIT, GATE, CLEANUP)                                               \
-  X(ADMIT, WAIT, DOWN, CLEANUP)                                                     \
-  X(DOWN, NOWAIT, LOAD, PLAN, RESTART, CLEANUP)                                     \
-  X(LOAD, WAIT, LOADED, CLEANUP)                                                    \
-  X(LOADED, NOWAIT, DOWN, RESTART, CLEANUP)                                         \
-  X(PLAN, NOWAIT, DOWN, OLD, ALLOC, OPEN, RESTART, CLEANUP)                         \
-  X(OLD, WAIT, OLD_READ, CLEANUP)                                                   \
-  X(OLD_READ, NOWAIT, PLAN, RESTART, CLEANUP)                                       \
-  X(ALLOC, WAIT, EXTENT, CLEANUP)                                                   \
-  X(EXTENT, WAIT, EXTENT, SPARES, CLEANUP)                                          \
-  X(SPARES, WAIT, SPARES, OPEN, CLEANUP)                                            \
-  X(OPEN, WAIT, CHECK, CLEANUP)                                                     \
-  X(CHECK, NOWAIT, ACT, RESTART, CLEANUP)                                           \
-  X(ACT, NOWAIT, CAPTURE)                                                           \
-  X(CAPTURE, NOWAIT, COMMIT)                                                        \
-  X(COMMIT, WAIT, COMMIT, CLEANUP)                                                  \
-  X(RESTART, WAIT, GATE, CLEANUP)                                                   \
-  X(CLEANUP, NOWAIT, DONE)                                                          \
+#define PLEACH_WRITE_PHASES(X)                              \
+  X(INIT, NOWAIT, GATE, CLEANUP)                            \
+  X(GATE, WAIT, ADMIT, GATE, CLEANUP)                       \
+  X(ADMIT, WAIT, DOWN, CLEANUP)                             \
+  X(DOWN, NOWAIT, LOAD, PLAN, RESTART, CLEANUP)             \
+  X(LOAD, WAIT, LOADED, CLEANUP)                            \
+  X(LOADED, NOWAIT, DOWN, RESTART, CLEANUP)                 \
+  X(PLAN, NOWAIT, DOWN, OLD, ALLOC, OPEN, RESTART, CLEANUP) \
+  X(OLD, WAIT, OLD_READ, CLEANUP)                           \
+  X(OLD_READ, NOWAIT, PLAN, RESTART, CLEANUP)               \
+  X(ALLOC, WAIT, EXTENT, CLEANUP)                           \
+  X(EXTENT, WAIT, EXTENT, SPARES, CLEANUP)                  \
+  X(SPARES, WAIT, SPARES, OPEN, CLEANUP)                    \
+  X(OPEN, WAIT, CHECK, CLEANUP)                             \
+  X(CHECK, NOWAIT, ACT, RESTART, CLEANUP)                   \
+  X(ACT, NOWAIT, CAPTURE)                                   \
+  X(CAPTURE, NOWAIT, COMMIT)                                \
+  X(COMMIT, WAIT, COMMIT, CLEANUP)                          \
+  X(RESTART, WAIT, GATE, CLEANUP)                           \
+  X(CLEANUP, NOWAIT, DONE)                                  \
   X(DONE, NOWAIT)
 
 class write_op final : public sm::machine<write_op> {
@@ -110,13 +116,17 @@ class write_op final : public sm::machine<write_op> {
   PLEACH_PHASES("write", PLEACH_WRITE_PHASES)
 
   /// One change. Key and value belong to the caller until DONE.
-  void prepare(tree& t, change kind, cbytes key, cbytes value, std::string* old_value, bool durable);
-  /// A batch: `items` sorted by (tree id, key, sequence), the caller's until DONE; only UPSERT and DELETE.
+  void prepare(tree& t, change kind, cbytes key, cbytes value, std::string* old_value,
+               bool durable);
+  /// A batch: `items` sorted by (tree id, key, sequence), the caller's until DONE; only UPSERT and
+  /// DELETE.
   void prepare(context& c, std::span<write_item> items, bool durable);
   page_addr bad_page() const { return bad_; }
-  /// CREATE_TREE: the record that was written. REQUIRES: done with ok.
+  /// CREATE_TREE: the record that was written.
+  /// REQUIRES: done with ok.
   const tree_record& created() const { return created_; }
-  /// True once the changes are visible, in group `out.lsn`, whatever came afterwards (cancelled while it waited to be durable).
+  /// True once the changes are visible, in group `out.lsn`, whatever came afterwards (cancelled
+  /// while it waited to be durable).
   bool applied() const { return applied_; }
   sm::step tick(phase p) noexcept;
 
@@ -156,12 +166,12 @@ class write_op final : public sm::machine<write_op> {
   std::span<write_item> items_;
   write_item single_;
   bool durable_ = true;
-  bool batch_ = false;               ///< of a batch: deleting what is not there is no error
-  bool alone_ = false;               ///< next time through the gate: exclusive
+  bool batch_ = false;  ///< of a batch: deleting what is not there is no error
+  bool alone_ = false;  ///< next time through the gate: exclusive
   u32 restarts_ = 0;
   u32 next_item_ = 0;
-  i32 stand_ = -1;                   ///< pinned page where the current descent stands
-  i32 probe_ = -1;                   ///< the descent is a probe for the neighbour of this pinned leaf
+  i32 stand_ = -1;  ///< pinned page where the current descent stands
+  i32 probe_ = -1;  ///< the descent is a probe for the neighbour of this pinned leaf
   page_ref need_, suspect_;
   i32 need_parent_ = -1;
   page_addr bad_;
@@ -171,7 +181,7 @@ class write_op final : public sm::machine<write_op> {
   sm::gate_hold hold_;
   sm::claim grant_, credit_;
   inline_vector<pinned_page, 8> pins_;
-  write_plan plan_;                  ///< what is reserved
+  write_plan plan_;  ///< what is reserved
   txn::space_claim space_;
   inline_vector<cache::spare_frame, 8> spares_;
   u32 next_extent_ = 0;

@@ -8,7 +8,9 @@ namespace {
 
 constexpr u32 separator_overhead = sizeof(child_reference) + 8 + sizeof(slot);
 
-u32 capacity_of(const node_view& n) { return node_capacity(n.size(), u32{n.header().tail} * 16); }
+u32 capacity_of(const node_view& n) {
+  return node_capacity(n.size(), u32{n.header().tail} * 16);
+}
 
 /// Bytes by which a node grows when its prefix has to be cut anew (its fences were widened since).
 u32 prefix_penalty(const node_view& n) {
@@ -17,22 +19,29 @@ u32 prefix_penalty(const node_view& n) {
   return stored > shared ? (stored - shared) * (n.count() + 1) : 0;
 }
 
-/// Log bytes of a page that is rewritten: each byte once, and the headers of more runs than a page is credited anyway.
-u64 whole_page(u32 node_bytes) { return node_bytes + node_bytes / 8; }
+/// Log bytes of a page that is rewritten: each byte once, and the headers of more runs than a page
+/// is credited anyway.
+u64 whole_page(u32 node_bytes) {
+  return node_bytes + node_bytes / 8;
+}
 
-/// Bytes captured by `changes` inserts and deletes that add `added` bytes and fit. What is changed twice in a group is captured once:
-/// the slot array as a whole at most; without room in one piece the node is compacted.
+/// Bytes captured by `changes` inserts and deletes that add `added` bytes and fit. What is changed
+/// twice in a group is captured once: the slot array as a whole at most; without room in one piece
+/// the node is compacted.
 u64 change_bytes(const node_view& n, u32 changes, u32 added) {
-  u64 slots = std::min<u64>(u64{changes} * n.count() * sizeof(slot) / 2, (u64{n.count()} + changes) * sizeof(slot));
+  u64 slots = std::min<u64>(u64{changes} * n.count() * sizeof(slot) / 2,
+                            (u64{n.count()} + changes) * sizeof(slot));
   u64 bytes = added + slots + u64{changes} * 2 * capture_granule_bytes + sizeof(node_header);
   // Without the room in one piece, or for keys that break the prefix, the node is rewritten once.
   bool rewritten = !n.fits_now(added) || prefix_penalty(n) != 0;
   return rewritten ? whole_page(n.size()) : std::min<u64>(whole_page(n.size()), bytes);
 }
 
-/// A value moves to an extent if its record is too large for a leaf, but only where the reference is smaller than the value.
+/// A value moves to an extent if its record is too large for a leaf, but only where the reference
+/// is smaller than the value.
 bool goes_to_extent(const tree& t, const write_item& i) {
-  return i.key.size() + i.value.size() > max_inline_record(t) && i.value.size() > sizeof(value_reference);
+  return i.key.size() + i.value.size() > max_inline_record(t) &&
+         i.value.size() > sizeof(value_reference);
 }
 
 u32 value_length(const tree& t, const write_item& i) {
@@ -177,7 +186,8 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
     if (r.found && alone) {
       record old = n.at(r.index);
       single_erased_ = record_bytes(static_cast<u32>(old.key_suffix.size()),
-                                    static_cast<u32>(old.value.size())) + sizeof(slot);
+                                    static_cast<u32>(old.value.size())) +
+                       sizeof(slot);
     }
     return true;
   }
@@ -298,16 +308,18 @@ u32 write_planner::plan_new_pages(write_plan& out, pinned_page& p, u32 inserts, 
   u32 page_bytes = std::max(blocks, wanted) * block_bytes;
   u32 pages = std::min(inserts, 2 + 4 * added / cap);
   for (u32 i = 0; i < pages; ++i) out.needs.push_back({page_bytes / block_bytes, hint});
-  // Captured: for one split the old page and the part that moved away; for more of them the content as it ends up, and for each split the
-  // part that moved away. Records much smaller than the node are split near the middle, so after the first split a node takes at least a
-  // third of its size before it splits again.
+  // Captured: for one split the old page and the part that moved away; for more of them the content
+  // as it ends up, and for each split the part that moved away. Records much smaller than the node
+  // are split near the middle, so after the first split a node takes at least a third of its size
+  // before it splits again.
   u32 record = 2 * added / std::max(inserts, 1u);
   u32 over = added > n.free_bytes() ? added - n.free_bytes() : 0;
   u32 splits = record * 8 < cap ? std::min(pages, 1 + over * 3 / cap) : pages;
   if (pages != 1) touch(whole_page(total));
   for (u32 i = 0; i < splits; ++i) touch(page_bytes * 5 / 8);
   if (root) {
-    // Separators of those splits go into the emptied root; if that cannot hold them, it goes down once more.
+    // Separators of those splits go into the emptied root; if that cannot hold them, it goes down
+    // once more.
     u32 bytes = pages * (longest + separator_overhead);
     if (bytes > node_capacity(root_blocks * block_bytes) - 64) {
       u32 inner_pages = 1 + std::min(pages, 2 + 4 * bytes / cap);

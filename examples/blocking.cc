@@ -52,7 +52,8 @@ int run(const std::string& path) {
 int main(int argc, char** argv) {
   if (argc > 1) return run(argv[1]);
   const char* dir = std::getenv("TMPDIR");
-  std::string path = std::string(dir ? dir : "/tmp") + "/pleach-example-" + std::to_string(::getpid());
+  std::string path =
+      std::string(dir ? dir : "/tmp") + "/pleach-example-" + std::to_string(::getpid());
   int code = run(path);
   ::unlink(path.c_str());
   return code;

@@ -1,4 +1,5 @@
-// The callback face: operations in storage of yours, callbacks from poll(), an event loop in ten lines.
+// The callback face: operations in storage of yours, callbacks from poll(), an event loop in ten
+// lines.
 #include <poll.h>
 
 #include <cstdio>
@@ -16,7 +17,10 @@ struct visit {
   pleach::operation put, get;
 
   visit(const pleach::tree& tree, std::string k)
-      : t(tree), key(std::move(k)), put(t.upsert(key, "seen by a callback")), get(t.get(key, value)) {}
+      : t(tree),
+        key(std::move(k)),
+        put(t.upsert(key, "seen by a callback")),
+        get(t.get(key, value)) {}
   void start() { put.start(on_put, this); }
   static void on_put(pleach::operation& op, void* self) {
     auto* v = static_cast<visit*>(self);
@@ -46,6 +50,7 @@ int main() {
     pollfd fd{s.event_fd(), POLLIN, 0};
     if (ns != 0) ::poll(&fd, 1, ns < 0 ? -1 : static_cast<int>((ns + 999'999) / 1'000'000));
   }
-  std::printf("%s: %s\n%s: %s\n", first.key.c_str(), first.value.c_str(), second.key.c_str(), second.value.c_str());
+  std::printf("%s: %s\n%s: %s\n", first.key.c_str(), first.value.c_str(), second.key.c_str(),
+              second.value.c_str());
   return first.value == second.value && first.value == "seen by a callback" ? 0 : 1;
 }

@@ -1,4 +1,5 @@
-// The coroutine face: co_await an operation; it resumes from poll(). Here many run beside each other on one thread.
+// The coroutine face: co_await an operation; it resumes from poll(). Here many run beside each
+// other on one thread.
 #include <coroutine>
 #include <cstdio>
 #include <exception>
@@ -19,7 +20,8 @@ struct task {
 };
 
 /// Moves one unit between two counters, both or neither, as often as it is told.
-task transfer(pleach::store& s, pleach::tree& t, std::string from, std::string to, int times, int& running) {
+task transfer(pleach::store& s, pleach::tree& t, std::string from, std::string to, int times,
+              int& running) {
   ++running;
   pleach::batch b(s);
   for (int i = 0; i < times; ++i) {

@@ -1,6 +1,8 @@
-// A server's event loop: one epoll over its own descriptors (here a pipe with lines) and a store's event_fd.
+// A server's event loop: one epoll over its own descriptors (here a pipe with lines) and a store's
+// event_fd.
 //
-// The two rules of a host: call poll() when event_fd is readable or next_timeout_ns() has passed; ask next_timeout_ns() anew before each sleep.
+// The two rules of a host: call poll() when event_fd is readable or next_timeout_ns() has passed;
+// ask next_timeout_ns() anew before each sleep.
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -76,7 +78,8 @@ int main() {
         continue;
       }
       pending.append(buffer, static_cast<std::size_t>(got));
-      for (std::size_t end; (end = pending.find('\n')) != std::string::npos; pending.erase(0, end + 1))
+      for (std::size_t end; (end = pending.find('\n')) != std::string::npos;
+           pending.erase(0, end + 1))
         serve(t, pending.substr(0, end), in_flight);
     }
     if (!s.poll()) return 1;

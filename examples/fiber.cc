@@ -1,10 +1,10 @@
 // The fiber face: straight code on its own stack; await() suspends it while others run.
+#include "pleach/fiber.hh"
+
 #include <cstdio>
 #include <memory>
 #include <string>
 #include <vector>
-
-#include "pleach/fiber.hh"
 
 int main() {
   auto opened = pleach::store::open_memory(64ull << 20);
@@ -29,6 +29,7 @@ int main() {
   for (auto& f : fibers)
     while (f->alive())
       if (!s.poll()) return 1;
-  std::printf("%llu words, %d failures\n", static_cast<unsigned long long>(t.record_count()), failures);
+  std::printf("%llu words, %d failures\n", static_cast<unsigned long long>(t.record_count()),
+              failures);
   return failures == 0 && t.record_count() == 40 ? 0 : 1;
 }

@@ -13,7 +13,8 @@ constexpr u64 huge_bytes = 2u << 20;
 }
 
 status arena::make(u32 units) {
-  // Map with room for alignment to a huge page and unmap what is too much: address space, no memory.
+  // Map with room for alignment to a huge page and unmap what is too much: address space, no
+  // memory.
   u64 length = u64{units} << block_shift;
   void* raw = mmap(nullptr, length + huge_bytes, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

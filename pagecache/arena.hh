@@ -1,8 +1,9 @@
-// The memory of the cache: one mapping cut into units of 4 KiB, and a buddy allocator of frames over it.
+// The memory of the cache: one mapping cut into units of 4 KiB, and a buddy allocator of frames
+// over it.
 //
-// What it is not: it knows no page. A frame is an aligned power-of-two run of units; its first unit carries
-// the index of the descriptor that owns it. The dirty map of a frame needs no pointer of its own: 64 bytes per
-// unit stand in a parallel array, so the map of a frame is contiguous too.
+// What it is not: it knows no page. A frame is an aligned power-of-two run of units; its first unit
+// carries the index of the descriptor that owns it. The dirty map of a frame needs no pointer of
+// its own: 64 bytes per unit stand in a parallel array, so the map of a frame is contiguous too.
 //
 // I1 A unit belongs to exactly one FREE, USED or HELD block of its allocator.
 // I2 A FREE block of an order below the largest has a buddy that is not FREE with the same order.
@@ -82,7 +83,8 @@ class frame_allocator {
   /// Gives up: all HELD blocks of the region are FREE again.
   void release_held(u32 region, u32 order);
 
-  /// Walks all blocks. RETURNS: null, or the invariant that fails.
+  /// Walks all blocks.
+  /// RETURNS: null, or the invariant that fails.
   const char* check() const;
 
  private:

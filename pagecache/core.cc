@@ -82,7 +82,8 @@ void core::free_descriptor(descriptor& d) {
   PLEACH_ASSERT(!d.framed && !d.dirty_link.linked() && !d.member_link.linked());
   PLEACH_ASSERT(d.waiters.empty());
   d.state = page_state::FREE;
-  d.content_version = 0;  // the page may come back elsewhere and change: no copy of it is current any more
+  d.content_version =
+      0;  // the page may come back elsewhere and change: no copy of it is current any more
   free_stack[free_count++] = index_of(d);
 }
 

@@ -1,7 +1,9 @@
-// What the parts of the cache share: memory, descriptors, the page table, the dirty list, options, counters.
+// What the parts of the cache share: memory, descriptors, the page table, the dirty list, options,
+// counters.
 //
-// What it is not: it decides nothing. `frames` decides what is evicted, `loader` reads, `images` writes,
-// `marks` knows what recovery needs, `daemon` decides when; page_cache.cc is the face over them.
+// What it is not: it decides nothing. `frames` decides what is evicted, `loader` reads, `images`
+// writes, `marks` knows what recovery needs, `daemon` decides when; page_cache.cc is the face over
+// them.
 //
 // I1 A descriptor is on the free stack <=> its state is FREE.
 // I2 dirty_units = sum of the sizes of the pages in the dirty list.
@@ -21,9 +23,9 @@ struct layout {
   u32 bounce_units = 0;
   u32 grantable = 0;
   u32 descriptors = 0;
-  u32 loads = 0;    ///< reads in flight at most
-  u32 writes = 0;   ///< write requests in flight at most
-  u64 bytes = 0;    ///< all of it
+  u32 loads = 0;   ///< reads in flight at most
+  u32 writes = 0;  ///< write requests in flight at most
+  u64 bytes = 0;   ///< all of it
 
   static layout of_units(u32 units, u32 max_page_blocks);
   static layout of_budget(const cache_options& options);
@@ -36,7 +38,8 @@ struct core {
   core& operator=(const core&) = delete;
   status make();
 
-  /// RETURNS: a descriptor in state FREE that is the caller's now. Never fails (layout::descriptors).
+  /// RETURNS: a descriptor in state FREE that is the caller's now. Never fails
+  /// (layout::descriptors).
   descriptor& new_descriptor(page_ref ref);
   void free_descriptor(descriptor& d);
   u32 index_of(const descriptor& d) const { return static_cast<u32>(&d - descriptors.get()); }
@@ -49,9 +52,7 @@ struct core {
   void frame_event() { ++frame_events; }
   void fail_store(errc code, page_addr where);
   u32 log_use() const { return hooks != nullptr ? hooks->log_use_per_mille() : 0; }
-  bool chaos(const char* site) {
-    return loop.env().chaotic && loop.env().chaos(site);
-  }
+  bool chaos(const char* site) { return loop.env().chaotic && loop.env().chaos(site); }
 
   sm::reactor& loop;
   io::device& dev;
@@ -73,11 +74,11 @@ struct core {
 
   dirty_list dirty;
   u64 dirty_units = 0, dirty_count = 0;
-  lsn_t newest_dirty = 0;   ///< largest LSN that marked a page
+  lsn_t newest_dirty = 0;  ///< largest LSN that marked a page
   lsn_t durable = 0;
 
   u64 frame_events = 1;
-  bool failed = false;      ///< the store failed: nothing is written any more
+  bool failed = false;  ///< the store failed: nothing is written any more
   bool stopping = false;
   errc stop_code = errc::ok;
   cache_statistics stats;

@@ -20,15 +20,23 @@ page_daemon::page_daemon(core& c, frame_pool& f, loader& l, images& i, recovery_
 
 sm::step page_daemon::tick(phase p) noexcept {
   switch (p) {
-    case SERVE: return serve();
-    case EVICT: return evict();
-    case CHOOSE: return choose();
-    case WRITE: return write();
-    case FLUSH: return flush();
-    case REST: return rest();
-    case STOP: return stop_tick();
+    case SERVE:
+      return serve();
+    case EVICT:
+      return evict();
+    case CHOOSE:
+      return choose();
+    case WRITE:
+      return write();
+    case FLUSH:
+      return flush();
+    case REST:
+      return rest();
+    case STOP:
+      return stop_tick();
     case DONE:
-    case phase_count_: break;
+    case phase_count_:
+      break;
   }
   return go(DONE);
 }
@@ -38,7 +46,9 @@ void page_daemon::kick() {
   idle_.wake_all();
 }
 
-void page_daemon::io_done(void* self) { static_cast<page_daemon*>(self)->kick(); }
+void page_daemon::io_done(void* self) {
+  static_cast<page_daemon*>(self)->kick();
+}
 
 void page_daemon::watch_fired(sm::timer& t) {
   page_daemon& self = *static_cast<watch_timer&>(t).self;
@@ -47,13 +57,16 @@ void page_daemon::watch_fired(sm::timer& t) {
 }
 
 void page_daemon::pressure_moved() {
-  if (core_.dirty_units * 2 > core_.frames.count() || core_.frames.free_units() < 2u << core_.plan.max_order)
+  if (core_.dirty_units * 2 > core_.frames.count() ||
+      core_.frames.free_units() < 2u << core_.plan.max_order)
     kick();
 }
 
 // --- who waits for frames ---
 
-bool page_daemon::somebody_waits() { return !frame_wait_.empty() || !spare_wait_.empty(); }
+bool page_daemon::somebody_waits() {
+  return !frame_wait_.empty() || !spare_wait_.empty();
+}
 
 void page_daemon::wait_for_frame(descriptor& d) {
   d.content_version = core_.next_version();  // its place among those who wait
@@ -255,7 +268,7 @@ void page_daemon::flush_done(io::request& r) {
   page_daemon& self = *static_cast<page_daemon*>(r.owner);
   self.flushing_ = false;
   if (r.code != errc::ok) {
-    // The kernel may have dropped the dirty state: what it covered is unknown for good (DESIGN 6).
+    // The kernel may have dropped the dirty state: what it covered is unknown for good.
     self.core_.fail_store(r.code, {});
   } else if (self.marks_.flush_completed(self.flush_token_) && self.core_.hooks != nullptr) {
     self.core_.hooks->recovery_lsn_moved();
@@ -269,7 +282,9 @@ lsn_t page_daemon::min_recovery_lsn() {
   return m;
 }
 
-bool page_daemon::all_clean() { return min_recovery_lsn() == 0; }
+bool page_daemon::all_clean() {
+  return min_recovery_lsn() == 0;
+}
 
 void page_daemon::write_all(sm::wait_queue& done) {
   for (writer& w : writers_) {

@@ -1,21 +1,24 @@
-// The page daemon: serves those who wait for frames, keeps some frames free, writes dirty pages home.
+// The page daemon: serves those who wait for frames, keeps some frames free, writes dirty pages
+// home.
 //
 // As straight code:
 //
 //     loop:
-//       serve:   give frames to waiting loads and wake waiting takers of spares, first come first served
+//       serve:   give frames to waiting loads, wake takers of spares, first come first served
 //       evict:   if free < low: evict clean pages until free >= target
-//       choose:  if the log or the dirty share is past 1/2, or clean pages are short, or write_all: take images
-//                of drained dirty pages, mark the others wanted; in recovery-LSN order if the log is short,
-//                else by address
+//       choose:  if the log or the dirty share is past 1/2, or clean pages are short, or
+//                write_all: take images of drained dirty pages, mark the others wanted; in
+//                recovery-LSN order if the log is short, else by address
 //       write:   await durable(image); write neighbours together
 //       flush:   if the log is past 2/5 or write_all: flush, then tell the log
 //       rest:    await a kick
 //
-// It is paced by how many images may be under way: few at 1/2, all of the bounce pool at full. Every kick
-// is one bounded round; more work is another round, so the foreground is never held up for long.
+// It is paced by how many images may be under way: few at 1/2, all of the bounce pool at full.
+// Every kick is one bounded round; more work is another round, so the foreground is never held up
+// for long.
 //
-// I1 It holds nothing that an op waits for, and waits only for devices and for the log to make *closed*
+// I1 It holds nothing that an op waits for, and waits only for devices and for the log to make
+// *closed*
 //    groups durable; so it always gets on.
 #pragma once
 
@@ -45,9 +48,13 @@ class page_daemon final : public sm::machine<page_daemon> {
   void wait_for_frame(descriptor& d);
   bool somebody_waits();
   /// RETURNS: whether a new taker must queue behind others.
-  bool must_queue() { return !frame_wait_.empty() || (!spare_wait_.empty() && !spare_turn_); }
+  bool must_queue() {
+    return !frame_wait_.empty() || (!spare_wait_.empty() && !spare_turn_);
+  }
   void wait_for_spare(sm::op& o);
-  bool spare_turn() const { return spare_turn_; }
+  bool spare_turn() const {
+    return spare_turn_;
+  }
   void spare_served();
   void spare_left();
 
@@ -59,8 +66,12 @@ class page_daemon final : public sm::machine<page_daemon> {
   /// Kicks if there is reason to: cheap enough to call at every dirty page.
   void pressure_moved();
 
-  sm::wait_queue& spare_waiters() { return spare_wait_; }
-  dirty_list& frame_waiters() { return frame_wait_; }
+  sm::wait_queue& spare_waiters() {
+    return spare_wait_;
+  }
+  dirty_list& frame_waiters() {
+    return frame_wait_;
+  }
 
  private:
   sm::step serve();
@@ -107,13 +118,13 @@ class page_daemon final : public sm::machine<page_daemon> {
   descriptor* window_[window_max];
   u64 flush_token_ = 0;
   u64 seen_events_ = 0;
-  u64 spare_since_ = 0;   ///< version at which the first waiting taker of a spare became the first
+  u64 spare_since_ = 0;  ///< version at which the first waiting taker of a spare became the first
   u64 address_hand_ = 0;
   u64 random_ = 0x9e3779b97f4a7c15u;
   lsn_t asked_ = 0;
   bool kicked_ = false;
   bool spare_turn_ = false;
-  bool shortage_ = false;   ///< nothing clean left to evict
+  bool shortage_ = false;  ///< nothing clean left to evict
   bool bounce_full_ = false;
   bool flushing_ = false;
 };

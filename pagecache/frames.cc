@@ -55,7 +55,8 @@ u32 frame_pool::take_units(u32 order, u32 steps) {
   for (;;) {
     u32 unit = core_.frames.take(order);
     if (unit != no_unit) return unit;
-    // Sweeping on would empty the cache for one large frame: a region is cheaper once enough is free.
+    // Sweeping on would empty the cache for one large frame: a region is cheaper once enough is
+    // free.
     if (order > 0 && core_.frames.free_units() >= (2u << order)) break;
     descriptor* d = policy_.victim(steps, hard_);
     if (d == nullptr) break;

@@ -1,9 +1,10 @@
 // Frames of pages: taking one, evicting for one, moving pages out of the way of a large one.
 //
-// What it is not: it never waits and never writes. If no frame can be had now, the daemon makes pages clean
-// and the caller tries again.
+// What it is not: it never waits and never writes. If no frame can be had now, the daemon makes
+// pages clean and the caller tries again.
 //
-// I1 Called only at the fresh tick of the op that asks, and by the daemon: nobody holds a raw pointer.
+// I1 Called only at the fresh tick of the op that asks, and by the daemon: nobody holds a raw
+//    pointer.
 // I2 A frame moves unless a read into it is in flight; the descriptor and its pins do not notice.
 #pragma once
 
@@ -15,17 +16,21 @@ class frame_pool {
  public:
   explicit frame_pool(core& c) : core_(c), policy_(c) {}
 
-  /// Gives `d` a frame: a free one, or by evicting clean pages, or by emptying a region. RETURNS: false
-  /// if none can be had now. `hard` tries as long as it takes (the daemon), else a short sweep.
+  /// Gives `d` a frame: a free one, or by evicting clean pages, or by emptying a region.
+  /// RETURNS: false if none can be had now. `hard` tries as long as it takes (the daemon), else a
+  /// short sweep.
   bool take(descriptor& d, bool hard);
   void free_frame(descriptor& d);
 
-  /// Drops a page. REQUIRES: evictable.
+  /// Drops a page.
+  /// REQUIRES: evictable.
   void evict(descriptor& d);
-  /// Evicts up to `count` units, visiting at most `steps` frames (counted down). RETURNS: units.
+  /// Evicts up to `count` units, visiting at most `steps` frames (counted down).
+  /// RETURNS: units.
   u32 evict_some(u32 count, u32& steps, bool urgent);
 
-  /// Moves some frame, for chaos and tests. RETURNS: whether one moved.
+  /// Moves some frame, for chaos and tests.
+  /// RETURNS: whether one moved.
   bool move_one(u64 random);
   bool evict_one(u64 random);
 

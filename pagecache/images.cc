@@ -116,8 +116,9 @@ write_batch& images::form(u32& next, u32 count) {
   return b;
 }
 
-/// I2: the last look before bytes reach their home. A sum that differs means that a change went round
-/// capture, or that memory is damaged: the log knows nothing of it, and the page must not be overwritten.
+/// I2: the last look before bytes reach their home. A sum that differs means that a change went
+/// round capture, or that memory is damaged: the log knows nothing of it, and the page must not be
+/// overwritten.
 bool images::seal(image& i) {
   bytes page{core_.memory.at(i.unit), i.addr.size()};
   if (i.retries != 0) return true;  // stamped already

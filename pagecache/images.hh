@@ -1,11 +1,13 @@
-// Images: copies of dirty pages on their way home, in a bounce pool that belongs to the page daemon alone.
+// Images: copies of dirty pages on their way home, in a bounce pool that belongs to the page daemon
+// alone.
 //
-//     COPIED ---- durable >= lsn ----> WRITING ---- written ----> (gone; its rec_lsn goes to the marks)
+//     COPIED ---- durable >= lsn ----> WRITING ---- written ----> (gone; rec_lsn to the marks)
 //        ^                                |
 //        +----- failed, < 3 retries ------+---- failed 3 times ---> the store fails
 //
 // I1 An image is taken only of a page whose changes are all drained (member_lsn == 0).
-// I2 It is written only when `durable` has reached its LSN, and if its bytes still have the kept sum.
+// I2 It is written only when `durable` has reached its LSN, and if its bytes still have the kept
+//    sum.
 // I3 At most one image of a page exists, so no two writes of one block are in flight.
 // I4 The recovery LSN of a page moves page -> image -> marks and is at no moment nowhere.
 #pragma once
@@ -48,14 +50,17 @@ class images {
   status make();
   static u64 bytes_for(const layout& l);
 
-  /// Copies the page; it is clean then. RETURNS: false if the bounce pool has no room.
+  /// Copies the page; it is clean then.
+  /// RETURNS: false if the bounce pool has no room.
   /// REQUIRES: I1, I3, rec_lsn != 0.
   bool take(descriptor& d);
   /// RETURNS: whether an image of the page may be taken now.
   static bool ready(const descriptor& d);
-  /// Issues writes of what is durable, up to a bound a call. RETURNS: whether more could be issued now.
+  /// Issues writes of what is durable, up to a bound a call.
+  /// RETURNS: whether more could be issued now.
   bool write();
-  /// The page is freed by group `lsn`: its image is dropped, or goes on without it if it is being written.
+  /// The page is freed by group `lsn`: its image is dropped, or goes on without it if it is being
+  /// written.
   void discard(descriptor& d, lsn_t lsn);
 
   u32 live() const { return live_; }

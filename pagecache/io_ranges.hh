@@ -1,5 +1,5 @@
-// Which blocks have I/O pending: a counting filter over block numbers. It answers most "none" at once; a
-// "maybe" is settled by looking at the requests.
+// Which blocks have I/O pending: a counting filter over block numbers. It answers most "none" at
+// once; a "maybe" is settled by looking at the requests.
 //
 // I1 maybe(b) is true for every block of every range added and not removed.
 #pragma once

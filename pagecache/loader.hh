@@ -1,7 +1,8 @@
-// Page loads: a read into the frame, what the log knows of the page, its identity and sum, its kind's check.
+// Page loads: a read into the frame, what the log knows of the page, its identity and sum, its
+// kind's check.
 //
-// A callback of the device, not an op: nothing in a load waits twice, and it must go on when the op that
-// asked for it is cancelled (the frame owns the I/O).
+// A callback of the device, not an op: nothing in a load waits twice, and it must go on when the op
+// that asked for it is cancelled (the frame owns the I/O).
 //
 // I1 A page becomes RESIDENT only with a good sum and identity and a check that passed.
 // I2 A page that fails leaves the table at once, so that a later pin reads it again.
@@ -24,8 +25,8 @@ class loader {
   loader(core& c, frame_pool& f) : core_(c), frames_(f) {}
   status make();
 
-  /// Starts the load of a LOADING page, or finishes it if its home need not be read. RETURNS: false if
-  /// there is no frame or no request left: try again later.
+  /// Starts the load of a LOADING page, or finishes it if its home need not be read.
+  /// RETURNS: false if there is no frame or no request left: try again later.
   bool try_start(descriptor& d, bool hard);
   /// A LOADING page without I/O ends as FAILED.
   void fail(descriptor& d, errc code);

@@ -9,7 +9,8 @@
 namespace pleach::cache {
 
 struct page_cache::impl {
-  impl(sm::reactor& loop, io::device& dev, const cache_options& o, const layout& l, page_cache& face)
+  impl(sm::reactor& loop, io::device& dev, const cache_options& o, const layout& l,
+       page_cache& face)
       : parts(loop, dev, o, l, face.table_, face.version_),
         frames(parts),
         reads(parts, frames),
@@ -67,8 +68,12 @@ result<std::unique_ptr<page_cache>> page_cache::make(sm::reactor& loop, io::devi
   return cache;
 }
 
-sm::quota& page_cache::grants() { return impl_->grants; }
-u32 page_cache::grantable_units() const { return impl_->parts.plan.grantable; }
+sm::quota& page_cache::grants() {
+  return impl_->grants;
+}
+u32 page_cache::grantable_units() const {
+  return impl_->parts.plan.grantable;
+}
 
 // --- pins ---
 
@@ -149,7 +154,9 @@ void page_cache::unpin(descriptor& d) {
     case page_state::FAILED:
       if (&d != &i.stale && &d != &i.stopped) i.parts.free_descriptor(d);
       break;
-    case page_state::DEAD: i.try_release(d); break;
+    case page_state::DEAD:
+      i.try_release(d);
+      break;
     case page_state::LOADING:
       // Nobody wants it any more. A read in flight goes on; a page that waits for a frame need not.
       if (d.dirty_link.linked()) {
@@ -158,7 +165,8 @@ void page_cache::unpin(descriptor& d) {
         i.parts.free_descriptor(d);
       }
       break;
-    case page_state::FREE: PLEACH_ASSERT(!"unpin of a free descriptor");
+    case page_state::FREE:
+      PLEACH_ASSERT(!"unpin of a free descriptor");
   }
 }
 
@@ -234,8 +242,12 @@ descriptor& page_cache::create(page_ref ref, spare_frame& s) {
 
 // --- for txn ---
 
-void page_cache::set_hooks(log_hooks* hooks) { impl_->parts.hooks = hooks; }
-void page_cache::set_load_filter(load_filter* filter) { impl_->parts.filter = filter; }
+void page_cache::set_hooks(log_hooks* hooks) {
+  impl_->parts.hooks = hooks;
+}
+void page_cache::set_load_filter(load_filter* filter) {
+  impl_->parts.filter = filter;
+}
 void page_cache::register_check(page_kind kind, page_check fn) {
   u32 k = static_cast<u32>(kind);
   PLEACH_ASSERT(k < std::size(impl_->parts.checks));
@@ -306,14 +318,18 @@ void page_cache::set_durable(lsn_t lsn) {
   if (released && i.parts.hooks != nullptr) i.parts.hooks->recovery_lsn_moved();
 }
 
-u64 page_cache::flush_submitted() { return impl_->marks.flush_submitted(); }
+u64 page_cache::flush_submitted() {
+  return impl_->marks.flush_submitted();
+}
 void page_cache::flush_completed(u64 token) {
   impl& i = *impl_;
   if (!i.marks.flush_completed(token)) return;
   if (i.parts.hooks != nullptr) i.parts.hooks->recovery_lsn_moved();
   i.daemon.kick();
 }
-lsn_t page_cache::min_recovery_lsn() const { return impl_->daemon.min_recovery_lsn(); }
+lsn_t page_cache::min_recovery_lsn() const {
+  return impl_->daemon.min_recovery_lsn();
+}
 
 // --- the daemon ---
 
@@ -322,9 +338,15 @@ void page_cache::start_daemon() {
   impl_->daemon_started = true;
   impl_->parts.loop.start_background(impl_->daemon);
 }
-void page_cache::write_all(sm::wait_queue& done) { impl_->daemon.write_all(done); }
-bool page_cache::all_clean() const { return impl_->daemon.all_clean(); }
-void page_cache::kick_daemon() { impl_->daemon.kick(); }
+void page_cache::write_all(sm::wait_queue& done) {
+  impl_->daemon.write_all(done);
+}
+bool page_cache::all_clean() const {
+  return impl_->daemon.all_clean();
+}
+void page_cache::kick_daemon() {
+  impl_->daemon.kick();
+}
 
 void page_cache::stop(errc code) {
   core& c = impl_->parts;
@@ -383,8 +405,14 @@ const char* page_cache::check() {
   return nullptr;
 }
 
-u64 page_cache::store_id() const { return impl_->parts.options.store_id; }
-io::device& page_cache::device() { return impl_->parts.dev; }
-sm::reactor& page_cache::loop() { return impl_->parts.loop; }
+u64 page_cache::store_id() const {
+  return impl_->parts.options.store_id;
+}
+io::device& page_cache::device() {
+  return impl_->parts.dev;
+}
+sm::reactor& page_cache::loop() {
+  return impl_->parts.loop;
+}
 
 }  // namespace pleach::cache

@@ -1,14 +1,17 @@
-// The page cache: pages of several sizes in one bounded arena, loaded and written back asynchronously.
+// The page cache: pages of several sizes in one bounded arena, loaded and written back
+// asynchronously.
 //
-// What it is not: it knows no log and no tree. `txn` feeds its durable watermark and drains groups; page kinds
-// register their checks; recovery hooks into loading.
+// What it is not: it knows no log and no tree. `txn` feeds its durable watermark and drains groups;
+// page kinds register their checks; recovery hooks into loading.
 //
-// How an op uses it: one grant before its first pin (its worst case in units of 4 KiB); `pin` every page it
-// needs, waiting while a page is LOADING; no raw pointer across a wait (frames move; re-read `d->data`);
-// unpin and give the grant back in CLEANUP. A lookup of a resident page that is used and left within one
-// tick needs neither pin nor grant: nothing is evicted or moved inside a tick of another op.
+// How an op uses it: one grant before its first pin (its worst case in units of 4 KiB); `pin` every
+// page it needs, waiting while a page is LOADING; no raw pointer across a wait (frames move;
+// re-read `d->data`); unpin and give the grant back in CLEANUP. A lookup of a resident page that is
+// used and left within one tick needs neither pin nor grant: nothing is evicted or moved inside a
+// tick of another op.
 //
-// I1 Units of all frames <= units of the arena; arena + tables + descriptors <= budget, a hard limit.
+// I1 Units of all frames <= units of the arena; arena + tables + descriptors <= budget, a hard
+//    limit.
 // I2 The sum of grants <= arena units that are not the daemon's bounce pool.
 // I3 A page is evicted only when unpinned, clean, not a member, and without an image in flight.
 // I4 No image is written before its LSN is durable; never two writes in flight to one page.
@@ -32,12 +35,13 @@ class load_filter {
   enum class answer : u8 { UNTOUCHED, APPLIED, CORRUPT };
   /// RETURNS: true if the page's window starts with FORMAT, so that its home need not be read.
   virtual bool formats(page_addr addr) = 0;
-  /// Applies the log's records to the raw bytes read from the home (or zeros). APPLIED: checksum and LSN
-  /// fields are zero, `sum` and `lsn` are those of the after-image, already compared.
+  /// Applies the log's records to the raw bytes read from the home (or zeros). APPLIED: checksum
+  /// and LSN fields are zero, `sum` and `lsn` are those of the after-image, already compared.
   virtual answer apply(page_addr addr, bytes page, u64& sum, lsn_t& lsn) = 0;
 };
 
-/// Validates the inside of a page whose identity and sum are good. RETURNS: ok or corrupt.
+/// Validates the inside of a page whose identity and sum are good.
+/// RETURNS: ok or corrupt.
 using page_check = errc (*)(cbytes page);
 
 /// What the cache asks of the log.
@@ -52,7 +56,8 @@ class log_hooks {
   virtual void fail_store(errc code, page_addr where) = 0;
   /// Share of the log in use, 0..1000; the daemon paces by it.
   virtual u32 log_use_per_mille() = 0;
-  /// RETURNS: whether a page read from its home may carry this LSN; if not, a group wrote it that the log has lost.
+  /// RETURNS: whether a page read from its home may carry this LSN; if not, a group wrote it that
+  /// the log has lost.
   virtual bool belongs(lsn_t lsn) = 0;
 };
 
@@ -87,9 +92,10 @@ class page_cache {
   /// Largest claim that can ever be granted, in units.
   u32 grantable_units() const;
 
-  /// RETURNS: the descriptor if the page is resident with this generation, else null. Counts a hit. Does
-  /// not pin; valid until the caller's tick ends or the caller's next `pin(ref)` or `take_spare`, which may
-  /// evict it. Those two also move frames: read `d->data` of every page again after them.
+  /// RETURNS: the descriptor if the page is resident with this generation, else null. Counts a hit.
+  /// Does not pin; valid until the caller's tick ends or the caller's next `pin(ref)` or
+  /// `take_spare`, which may evict it. Those two also move frames: read `d->data` of every page
+  /// again after them.
   descriptor* find_resident(page_ref ref) {
     descriptor* d = table_.find(ref.addr.block());
     if (d == nullptr || d->addr != ref.addr || d->gen != ref.gen || !d->resident()) [[unlikely]]
@@ -98,19 +104,22 @@ class page_cache {
     if (d->heat < d->heat_cap) ++d->heat;
     return d;
   }
-  /// Pins the page, starting a load if it is not there. RETURNS: a pinned descriptor in RESIDENT, LOADING
-  /// (enter `waiters`, look again when resumed) or FAILED (`error`: corrupt, io, ...). If the block is cached under another
-  /// generation the answer is FAILED/corrupt: the caller's reference is stale or damaged (DECISIONS trap 1).
+  /// Pins the page, starting a load if it is not there.
+  /// RETURNS: a pinned descriptor in RESIDENT, LOADING (enter `waiters`, look again when resumed)
+  /// or FAILED (`error`: corrupt, io, ...). If the block is cached under another generation the
+  /// answer is FAILED/corrupt: the caller's reference is stale or damaged.
   /// REQUIRES: a held grant that covers it.
   descriptor* pin(page_ref ref);
   void pin(descriptor& d) { ++d.pins; }
   void unpin(descriptor& d);
 
-  /// Gets a frame of `units` for a page to be created (`create` zeroes it). RETURNS: false: the op was entered into a
-  /// queue and must wait, then call again. REQUIRES: a held grant that covers it.
+  /// Gets a frame of `units` for a page to be created (`create` zeroes it).
+  /// RETURNS: false: the op was entered into a queue and must wait, then call again.
+  /// REQUIRES: a held grant that covers it.
   bool take_spare(sm::op& o, u32 units, spare_frame& out);
   void give_back(spare_frame& s);
-  /// The bytes of a spare frame, for direct I/O: from here on the frame does not move, until it is given back.
+  /// The bytes of a spare frame, for direct I/O: from here on the frame does not move, until it is
+  /// given back.
   std::byte* spare_data(const spare_frame& s);
   /// Makes the (new) page resident in the spare frame, pinned, all bytes zero, clean. Never fails.
   descriptor& create(page_ref ref, spare_frame& s);
@@ -123,10 +132,11 @@ class page_cache {
 
   /// The page joins group `lsn` (called by txn before the first writable() in it).
   void mark_dirty(descriptor& d, lsn_t lsn);
-  /// The page's changes of its group are drained: sum complete, map clear. Takes an image if wanted.
+  /// The page's changes of its group are drained: sum complete, map clear. Takes an image if
+  /// wanted.
   void drained(descriptor& d);
-  /// The page was freed by group `lsn`: it leaves the table now (pinned users see DEAD); its recovery LSN
-  /// stays until set_durable(>= lsn).
+  /// The page was freed by group `lsn`: it leaves the table now (pinned users see DEAD); its
+  /// recovery LSN stays until set_durable(>= lsn).
   void discard(descriptor& d, lsn_t lsn);
   void set_durable(lsn_t lsn);
   /// A page loaded through the filter in recovery is dirty since `lsn`.
@@ -140,7 +150,8 @@ class page_cache {
 
   // --- the page daemon ---
   void start_daemon();
-  /// Asks the daemon to write everything that is dirty now and flush; `done` is woken. For close, recovery.
+  /// Asks the daemon to write everything that is dirty now and flush; `done` is woken. For close,
+  /// recovery.
   void write_all(sm::wait_queue& done);
   /// RETURNS: nothing dirty, no image pending, all flushed.
   bool all_clean() const;
@@ -150,7 +161,7 @@ class page_cache {
   void stop(errc code);
   bool stopped() const;
 
-  /// RETURNS: true if I/O to any block of [block, block + blocks) is in flight or pending (the free rule of DESIGN 7).
+  /// RETURNS: true if I/O to any block of [block, block + blocks) is in flight or pending.
   bool io_pending(u64 block, u32 blocks) const;
 
   cache_statistics stats() const;
@@ -159,7 +170,8 @@ class page_cache {
   sm::reactor& loop();
   /// RETURNS: the least budget that `make` accepts for these options.
   static u64 minimum_budget(const cache_options& options);
-  /// Checks all invariants that can be checked between two ticks; slow. RETURNS: null, or what fails.
+  /// Checks all invariants that can be checked between two ticks; slow.
+  /// RETURNS: null, or what fails.
   const char* check();
 
  private:

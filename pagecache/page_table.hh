@@ -1,9 +1,10 @@
 // Page table: block number -> descriptor. Open addressing with linear probing, entries of 16 bytes.
 //
-// An entry's key is (tag << 32 | descriptor index); index 0 is nobody's, so the key of an empty entry is 0. The slot is the
-// top of the tag, so that deletion (backward shift, no tombstones) needs nothing but the entries. The frame's address stands
-// beside it: a lookup fetches descriptor and page side by side, not one after the other. It is a hint: a page that lost its
-// frame may still have it.
+// An entry's key is (tag << 32 | descriptor index); index 0 is nobody's, so the key of an empty
+// entry is 0. The slot is the top of the tag, so that deletion (backward shift, no tombstones)
+// needs nothing but the entries. The frame's address stands beside it: a lookup fetches descriptor
+// and page side by side, not one after the other. It is a hint: a page that lost its frame may
+// still have it.
 //
 // I1 Every entry stands between its home slot and the next empty slot.
 // I2 At most 3/4 of the slots are used: the table is sized for all descriptors when it is made.
@@ -21,13 +22,15 @@ class page_table {
   status make(descriptor* descriptors, u32 capacity);
   static u64 bytes_for(u32 capacity) { return sizeof(entry) << bits_for(capacity); }
 
-  /// RETURNS: the descriptor of the page that starts at `block`, or null. The first lines of its frame are on their way.
+  /// RETURNS: the descriptor of the page that starts at `block`, or null. The first lines of its
+  /// frame are on their way.
   descriptor* find(u64 block) const {
     u32 tag = tag_of(block);
     for (u32 i = tag >> shift_;; i = (i + 1) & mask_) {
       u64 e = slots_[i].key;
       if (static_cast<u32>(e >> 32) == tag && e != 0) [[likely]] {
-        for (u32 line = 0; line < prefetched; line += 64) __builtin_prefetch(reinterpret_cast<const void*>(slots_[i].frame + line));
+        for (u32 line = 0; line < prefetched; line += 64)
+          __builtin_prefetch(reinterpret_cast<const void*>(slots_[i].frame + line));
         descriptor* d = &descriptors_[static_cast<u32>(e)];
         if (d->addr.block() == block) [[likely]]
           return d;
@@ -54,9 +57,7 @@ class page_table {
 
   static constexpr u32 nowhere = ~0u;
   u32 slot_of(const descriptor& d) const;
-  static u32 tag_of(u64 block) {
-    return static_cast<u32>((block * 0x9e3779b97f4a7c15u) >> 32);
-  }
+  static u32 tag_of(u64 block) { return static_cast<u32>((block * 0x9e3779b97f4a7c15u) >> 32); }
   static u32 bits_for(u32 capacity);
 
   entry* slots_ = nullptr;

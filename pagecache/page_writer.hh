@@ -1,9 +1,9 @@
 // Announced capture: the only way to change a byte of a page.
 //
-// `writable(off, len)` gives the span, sets its bits in the dirty map and takes the 512-byte granules that
-// were clean until now out of the page's sum; the drain of the group copies the marked bytes into the log,
-// puts the granules' new terms in, and clears the map. One word of the map covers exactly one granule, so
-// "granule is out of the sum" is "word != 0".
+// `writable(off, len)` gives the span, sets its bits in the dirty map and takes the 512-byte
+// granules that were clean until now out of the page's sum; the drain of the group copies the
+// marked bytes into the log, puts the granules' new terms in, and clears the map. One word of the
+// map covers exactly one granule, so "granule is out of the sum" is "word != 0".
 //
 // I1 No byte of a frame changes except inside a span given out by `writable` in the same step.
 // I2 sum == page_sum over granules whose word is 0.
@@ -42,10 +42,12 @@ class page_writer : public page_reader {
   page_writer(std::byte* base, u32 size, capture_state& capture)
       : page_reader(base, size), capture_(&capture) {}
 
-  /// Announces that [off, off + len) will change. RETURNS: where to write; valid until the step ends.
+  /// Announces that [off, off + len) will change.
+  /// RETURNS: where to write; valid until the step ends.
   std::byte* writable(u32 off, u32 len) {
     PLEACH_ASSERT(u64{off} + len <= size_);
-    if (len != 0) [[likely]] announce(off, off + len - 1);
+    if (len != 0) [[likely]]
+      announce(off, off + len - 1);
     return const_cast<std::byte*>(base_) + off;
   }
   void put(u32 off, const void* data, u32 len) { std::memcpy(writable(off, len), data, len); }
@@ -68,8 +70,8 @@ class page_writer : public page_reader {
       u64 mask = (e - b == 63 ? ~u64{0} : ((u64{1} << (e - b + 1)) - 1) << b);
       u64& word = capture_->map[g];
       if (word == 0)
-        capture_->sum -= granule_term(
-            {base_ + std::size_t{g} * granule_bytes, granule_bytes}, capture_->seed, g);
+        capture_->sum -= granule_term({base_ + std::size_t{g} * granule_bytes, granule_bytes},
+                                      capture_->seed, g);
       word |= mask;
     }
   }

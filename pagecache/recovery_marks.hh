@@ -1,5 +1,6 @@
-// What recovery would still need, beyond the pages that are dirty now: the recovery LSNs of freed pages, of
-// images written and not flushed, and of flushes in flight. (Images not yet written carry their own.)
+// What recovery would still need, beyond the pages that are dirty now: the recovery LSNs of freed
+// pages, of images written and not flushed, and of flushes in flight. (Images not yet written carry
+// their own.)
 //
 // I1 A recovery LSN given to `written` counts until a flush that was submitted later has completed.
 // I2 A recovery LSN given to `freed` counts until the freeing group is durable.

@@ -18,8 +18,8 @@ struct batch::state {
   };
   std::shared_ptr<internal::store_state> store;
   std::vector<entry> entries;
-  std::string text;                        ///< keys and values, one after the other
-  std::vector<btree::write_item> items;    ///< made by commit
+  std::string text;                      ///< keys and values, one after the other
+  std::vector<btree::write_item> items;  ///< made by commit
 };
 
 namespace {
@@ -57,13 +57,16 @@ void batch::clear() {
   state_->items.clear();
 }
 
-std::size_t batch::size() const { return state_->entries.size(); }
+std::size_t batch::size() const {
+  return state_->entries.size();
+}
 
 operation batch::commit(durability d) {
   state& s = *state_;
   internal::store_state* store = s.store.get();
   s.items.clear();
-  if (s.entries.size() > internal::max_batch_records) return operation_access::refuse(store, errc::too_large);
+  if (s.entries.size() > internal::max_batch_records)
+    return operation_access::refuse(store, errc::too_large);
   const std::byte* base = reinterpret_cast<const std::byte*>(s.text.data());
   for (const state::entry& e : s.entries) {
     if (errc code = internal::check_tree(e.tree, true); !is_ok(code))
@@ -77,12 +80,14 @@ operation batch::commit(durability d) {
     i.sequence = static_cast<u32>(s.items.size());
     s.items.push_back(i);
   }
-  std::sort(s.items.begin(), s.items.end(), [](const btree::write_item& a, const btree::write_item& b) {
-    if (a.t->id != b.t->id) return a.t->id < b.t->id;
-    int c = btree::compare_keys(a.key, b.key);
-    return c != 0 ? c < 0 : a.sequence < b.sequence;
-  });
-  if (store->c == nullptr || store->c->closed) return operation_access::refuse(store, errc::tree_closed);
+  std::sort(s.items.begin(), s.items.end(),
+            [](const btree::write_item& a, const btree::write_item& b) {
+              if (a.t->id != b.t->id) return a.t->id < b.t->id;
+              int c = btree::compare_keys(a.key, b.key);
+              return c != 0 ? c < 0 : a.sequence < b.sequence;
+            });
+  if (store->c == nullptr || store->c->closed)
+    return operation_access::refuse(store, errc::tree_closed);
   return operation_access::with<batch_body>(store, [&](batch_body& b) {
     b.op.prepare(*store->c->ctx, s.items, d == durability::durable);
   });

@@ -23,8 +23,9 @@ struct budget {
 };
 budget cut(const core_options& o, u32 max_node_blocks) {
   budget b;
-  b.log_buffers = o.log_buffer_bytes ? o.log_buffer_bytes
-                                     : std::clamp(o.cache_bytes / 32, min_log_buffer, max_log_buffer);
+  b.log_buffers = o.log_buffer_bytes
+                      ? o.log_buffer_bytes
+                      : std::clamp(o.cache_bytes / 32, min_log_buffer, max_log_buffer);
   if (o.read_only) b.log_buffers = 0;
   b.index = std::clamp(o.cache_bytes / 4, std::min<u64>(min_index, o.cache_bytes / 4), max_index);
   u64 scratch = u64{max_node_blocks} * block_bytes;
@@ -51,8 +52,9 @@ attempt<void> core::format(sm::environment& env, io::device& dev, const format_s
   const u64 bytes = spec.size_bytes ? std::min(spec.size_bytes, dev.size()) : dev.size();
   result<geometry> g = plan_geometry(bytes, spec.log_bytes, spec.max_node_blocks);
   if (!g)
-    return in_trouble(g.error(), fmt::format("{}: a volume of {} bytes cannot be laid out with a log of {} bytes",
-                                             sentence_of(g.error()), bytes, spec.log_bytes));
+    return in_trouble(
+        g.error(), fmt::format("{}: a volume of {} bytes cannot be laid out with a log of {} bytes",
+                               sentence_of(g.error()), bytes, spec.log_bytes));
   sm::reactor loop(env);
   loop.add_poller(dev);
   block_buffer root(block_bytes);
@@ -60,11 +62,13 @@ attempt<void> core::format(sm::environment& env, io::device& dev, const format_s
   u64 store_id = load_le<u64>(spec.uuid);
   u64 map[block_bytes / granule_bytes] = {};
   capture_state capture{map, 0, 0};
-  btree::format_root({root.data(), block_bytes, capture}, addr, store_id, tree_catalogue, format_generation);
+  btree::format_root({root.data(), block_bytes, capture}, addr, store_id, tree_catalogue,
+                     format_generation);
   initial_page first{addr, root.data()};
   status done = format_volume(loop, dev, *g, spec.uuid, {&first, 1}, spec.progress);
   loop.remove_poller(dev);
-  if (!done) return in_trouble(done.error(), fmt::format("formatting: {}", sentence_of(done.error())));
+  if (!done)
+    return in_trouble(done.error(), fmt::format("formatting: {}", sentence_of(done.error())));
   return {};
 }
 
@@ -87,7 +91,8 @@ attempt<void> core::bring_up() {
   if (!v) return in_trouble(v.error(), fmt::format("{}: {}", name, sentence_of(v.error())));
   vol = *v;
   if (!options.read_only && (vol.upgraded_read_only || dev->limit().read_only))
-    return in_trouble(errc::read_only, fmt::format("{}: read-only: it can be opened for reading only", name));
+    return in_trouble(errc::read_only,
+                      fmt::format("{}: read-only: it can be opened for reading only", name));
   u32 node_blocks = vol.super.max_node_blocks;
   budget b = cut(options, node_blocks);
 
@@ -98,9 +103,10 @@ attempt<void> core::bring_up() {
   co.read_only = options.read_only;
   auto pc = cache::page_cache::make(loop, *dev, co);
   if (!pc)
-    return in_trouble(pc.error(), fmt::format("{}: a cache of {} bytes is too small for pages of up to {} bytes: {}",
-                                              name, options.cache_bytes, u64{node_blocks} * block_bytes,
-                                              sentence_of(pc.error())));
+    return in_trouble(
+        pc.error(),
+        fmt::format("{}: a cache of {} bytes is too small for pages of up to {} bytes: {}", name,
+                    options.cache_bytes, u64{node_blocks} * block_bytes, sentence_of(pc.error())));
   pages = std::move(*pc);
   pages->register_check(page_kind::leaf, btree::check_page_node);
   pages->register_check(page_kind::inner, btree::check_page_node);
@@ -141,8 +147,9 @@ attempt<void> core::finish_drops() {
     drive(loop, read);
     if (read.out.code == errc::not_found) return {};
     if (!is_ok(read.out.code))
-      return in_trouble(read.out.code, fmt::format("{}: reading the catalogue: {} (page {})", name,
-                                                   sentence_of(read.out.code), read.bad_page().block()));
+      return in_trouble(read.out.code,
+                        fmt::format("{}: reading the catalogue: {} (page {})", name,
+                                    sentence_of(read.out.code), read.bad_page().block()));
     btree::tree_record rec;
     if (btree::parse_tree_record(as_bytes(value), rec) && rec.state == btree::TREE_DROPPING) {
       btree::tree t(*ctx);
@@ -160,7 +167,8 @@ attempt<void> core::finish_drops() {
   }
 }
 
-std::shared_ptr<open_tree> core::tree_for(const std::shared_ptr<core>& self, std::string_view tree_name,
+std::shared_ptr<open_tree> core::tree_for(const std::shared_ptr<core>& self,
+                                          std::string_view tree_name,
                                           const btree::tree_record& record) {
   auto found = trees_.find(tree_name);
   if (found != trees_.end())
@@ -188,7 +196,9 @@ attempt<void> core::close() {
     if (auto live = weak.lock()) live->t.dropped = true;
   status done = engine ? engine->close() : status{};
   abandon();
-  if (!done) return in_trouble(done.error(), fmt::format("{}: closing: {}", name, sentence_of(done.error())));
+  if (!done)
+    return in_trouble(done.error(),
+                      fmt::format("{}: closing: {}", name, sentence_of(done.error())));
   return {};
 }
 
@@ -198,7 +208,8 @@ void core::abandon() {
   engine.reset();
   if (pages) {
     pages->stop(errc::closing);
-    static_cast<void>(loop.run_while([](void* p) { return !static_cast<cache::page_cache*>(p)->stopped(); }, pages.get()));
+    static_cast<void>(loop.run_while(
+        [](void* p) { return !static_cast<cache::page_cache*>(p)->stopped(); }, pages.get()));
   }
   pages.reset();
   if (dev) {
@@ -208,17 +219,21 @@ void core::abandon() {
   ctx.reset();
 }
 
-core::~core() { abandon(); }
+core::~core() {
+  abandon();
+}
 
 attempt<void> core::grow(u64 new_bytes) {
   if (!dev->limit().resizable)
-    return in_trouble(errc::unsupported, fmt::format("{}: a block device has the size it has", name));
+    return in_trouble(errc::unsupported,
+                      fmt::format("{}: a block device has the size it has", name));
   if (new_bytes < dev->size() || new_bytes / block_bytes < vol.super.blocks)
     return in_trouble(errc::bad_argument,
-                      fmt::format("{}: growing to {} bytes: too small, it has {} bytes already", name, new_bytes,
-                                  u64{vol.super.blocks} * block_bytes));
+                      fmt::format("{}: growing to {} bytes: too small, it has {} bytes already",
+                                  name, new_bytes, u64{vol.super.blocks} * block_bytes));
   if (status s = engine->grow(new_bytes); !s)
-    return in_trouble(s.error(), fmt::format("{}: growing to {} bytes: {}", name, new_bytes, sentence_of(s.error())));
+    return in_trouble(s.error(), fmt::format("{}: growing to {} bytes: {}", name, new_bytes,
+                                             sentence_of(s.error())));
   return {};
 }
 

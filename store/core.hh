@@ -1,10 +1,11 @@
 // An open store: environment, reactor, device, cache, engine and trees wired together.
 //
-// What it is not: the public API (include/pleach); that is thin faces over this. The simulation opens a core over its own device and
-// environment.
+// What it is not: the public API (include/pleach); that is thin faces over this. The simulation
+// opens a core over its own device and environment.
 //
 // I1 Order of life: reactor, device, cache, engine, trees; taken down in reverse.
-// I2 Every byte of the budget is given out here, once: log buffers, recovery index, scratch page, the cache gets the rest.
+// I2 Every byte of the budget is given out here, once: log buffers, recovery index, scratch page,
+// the cache gets the rest.
 #pragma once
 
 #include <map>
@@ -45,7 +46,7 @@ struct open_tree {
 
 struct format_spec {
   u64 size_bytes = 0;  // of the store; 0: all of the device
-  u64 log_bytes = 0;  ///< 0: 64 MiB, or a quarter of a small volume
+  u64 log_bytes = 0;   ///< 0: 64 MiB, or a quarter of a small volume
   u32 max_node_blocks = 16;
   u8 uuid[16] = {};
   void (*progress)(u64 done, u64 total) = nullptr;
@@ -63,7 +64,8 @@ class core {
 
   /// Ends: operations in flight are waited for, all is made durable and written home. Idempotent.
   attempt<void> close();
-  /// Stops at once, as a crash would, but without leaking: nothing further is written. For the simulation.
+  /// Stops at once, as a crash would, but without leaking: nothing further is written. For the
+  /// simulation.
   void abandon();
 
   attempt<void> grow(u64 new_bytes);
@@ -83,7 +85,7 @@ class core {
   std::unique_ptr<btree::tree> catalogue;
   core_options options;
   std::string name;
-  std::string recovery;   ///< what recovery did; empty if nothing
+  std::string recovery;  ///< what recovery did; empty if nothing
   u64 callbacks_failed = 0;
   bool closed = false;
 

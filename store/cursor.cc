@@ -13,10 +13,11 @@ struct cursor::state {
   std::unique_ptr<std::byte[]> room;
   btree::leaf_copy copy;
   place at = place::NOWHERE;
-  std::string key, value;           ///< `value`: of a large value; inline values are seen in the copy
+  std::string key, value;  ///< `value`: of a large value; inline values are seen in the copy
   std::string_view value_view;
 
-  /// Takes key and value of the present index. RETURNS: false if the value is an extent.
+  /// Takes key and value of the present index.
+  /// RETURNS: false if the value is an extent.
   bool take() {
     btree::node_view leaf(page_reader(copy.bytes, copy.size));
     btree::record r = leaf.at(copy.index);
@@ -57,7 +58,8 @@ class move_body final : public body {
     } else if (a.code == static_cast<u32>(errc::not_found)) {
       s.at = forward ? State::place::BEHIND_LAST : State::place::BEFORE_FIRST;
     } else {
-      // Cancelled or failed half-way: the copy may be of the target already, the position is still the key.
+      // Cancelled or failed half-way: the copy may be of the target already, the position is still
+      // the key.
       s.copy.source = nullptr;
       s.value_view = {};
     }
@@ -67,7 +69,8 @@ class move_body final : public body {
 template <class State>
 operation move(State& s, btree::seek mode, std::string_view key, bool forward) {
   internal::store_state* store = s.tree ? s.tree->store.get() : nullptr;
-  if (errc e = internal::check_tree(s.tree, false); !is_ok(e)) return operation_access::refuse(store, e);
+  if (errc e = internal::check_tree(s.tree, false); !is_ok(e))
+    return operation_access::refuse(store, e);
   if (!s.room) {
     u32 bytes = s.tree->store->c->ctx->scratch_bytes;
     s.room = std::make_unique_for_overwrite<std::byte[]>(bytes);
@@ -88,30 +91,40 @@ cursor::cursor(const tree& t) : state_(std::make_unique<state>()) {
 }
 cursor::~cursor() = default;
 
-operation cursor::seek(std::string_view key) { return move(*state_, btree::seek::AT_LEAST, key, true); }
+operation cursor::seek(std::string_view key) {
+  return move(*state_, btree::seek::AT_LEAST, key, true);
+}
 operation cursor::seek_at_most(std::string_view key) {
   return move(*state_, btree::seek::AT_MOST, key, false);
 }
-operation cursor::first() { return move(*state_, btree::seek::AT_LEAST, {}, true); }
-operation cursor::last() { return move(*state_, btree::seek::LAST, {}, false); }
+operation cursor::first() {
+  return move(*state_, btree::seek::AT_LEAST, {}, true);
+}
+operation cursor::last() {
+  return move(*state_, btree::seek::LAST, {}, false);
+}
 
 operation cursor::next() {
   state& s = *state_;
   switch (s.at) {
-    case state::place::AT: return move(s, btree::seek::AFTER, s.key, true);
+    case state::place::AT:
+      return move(s, btree::seek::AFTER, s.key, true);
     case state::place::BEHIND_LAST:
       return operation_access::refuse(s.tree ? s.tree->store.get() : nullptr, errc::not_found);
-    default: return first();
+    default:
+      return first();
   }
 }
 
 operation cursor::prev() {
   state& s = *state_;
   switch (s.at) {
-    case state::place::AT: return move(s, btree::seek::BEFORE, s.key, false);
+    case state::place::AT:
+      return move(s, btree::seek::BEFORE, s.key, false);
     case state::place::BEFORE_FIRST:
       return operation_access::refuse(s.tree ? s.tree->store.get() : nullptr, errc::not_found);
-    default: return last();
+    default:
+      return last();
   }
 }
 
@@ -135,8 +148,14 @@ bool cursor::try_prev() {
   return false;
 }
 
-bool cursor::valid() const { return state_->at == state::place::AT; }
-std::string_view cursor::key() const { return valid() ? std::string_view(state_->key) : std::string_view{}; }
-std::string_view cursor::value() const { return valid() ? state_->value_view : std::string_view{}; }
+bool cursor::valid() const {
+  return state_->at == state::place::AT;
+}
+std::string_view cursor::key() const {
+  return valid() ? std::string_view(state_->key) : std::string_view{};
+}
+std::string_view cursor::value() const {
+  return valid() ? state_->value_view : std::string_view{};
+}
 
 }  // namespace pleach

@@ -10,7 +10,8 @@ sm::step drop_op::tick(phase p) noexcept {
     case INIT:
       return go(FIND);
     case FIND:
-      read_.prepare(*core_->catalogue, btree::seek::EXACT, as_bytes(name_), {nullptr, &value_, nullptr});
+      read_.prepare(*core_->catalogue, btree::seek::EXACT, as_bytes(name_),
+                    {nullptr, &value_, nullptr});
       return sub(read_, MARK);
     case MARK: {
       if (!is_ok(read_.out.code)) {
@@ -24,7 +25,8 @@ sm::step drop_op::tick(phase p) noexcept {
       tree_.node_blocks = record_.node_blocks;
       record_.state = btree::TREE_DROPPING;
       cbytes marked{reinterpret_cast<const std::byte*>(&record_), sizeof record_};
-      write_.prepare(*core_->catalogue, btree::change::UPDATE, as_bytes(name_), marked, nullptr, true);
+      write_.prepare(*core_->catalogue, btree::change::UPDATE, as_bytes(name_), marked, nullptr,
+                     true);
       return sub(write_, RECLAIM);
     }
     case RECLAIM:
@@ -38,7 +40,8 @@ sm::step drop_op::tick(phase p) noexcept {
       reclaim_.prepare(tree_, *core_->catalogue, as_bytes(name_), record_);
       return sub(reclaim_, CLEANUP);
     case CLEANUP:
-      // A cancel after the mark only detaches: the tree is gone; the next writable open gives its pages back.
+      // A cancel after the mark only detaches: the tree is gone; the next writable open gives its
+      // pages back.
       if (write_.applied() && !forgotten_) core_->forget(name_);
       if (is_ok(out.code) && !is_ok(reclaim_.out.code)) {
         out.code = reclaim_.out.code;

@@ -1,4 +1,5 @@
-// drop_tree: mark the catalogue record `dropping` (from then on the tree is gone for everybody), then give its pages back.
+// drop_tree: mark the catalogue record `dropping` (from then on the tree is gone for everybody),
+// then give its pages back.
 #pragma once
 
 #include "btree/read_op.hh"
@@ -7,12 +8,12 @@
 
 namespace pleach::store_layer {
 
-#define PLEACH_DROP_PHASES(X)               \
-  X(INIT, NOWAIT, FIND)                     \
-  X(FIND, WAIT, MARK, CLEANUP)              \
-  X(MARK, WAIT, RECLAIM, CLEANUP)           \
-  X(RECLAIM, WAIT, CLEANUP)                 \
-  X(CLEANUP, NOWAIT, DONE)                  \
+#define PLEACH_DROP_PHASES(X)     \
+  X(INIT, NOWAIT, FIND)           \
+  X(FIND, WAIT, MARK, CLEANUP)    \
+  X(MARK, WAIT, RECLAIM, CLEANUP) \
+  X(RECLAIM, WAIT, CLEANUP)       \
+  X(CLEANUP, NOWAIT, DONE)        \
   X(DONE, NOWAIT)
 
 class drop_op final : public sm::machine<drop_op> {

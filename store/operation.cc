@@ -35,8 +35,12 @@ class refused_body final : public body {
 };
 }  // namespace
 
-u64 fork_generation() { return forks.load(std::memory_order_relaxed); }
-u64 this_thread() { return static_cast<u64>(pthread_self()); }
+u64 fork_generation() {
+  return forks.load(std::memory_order_relaxed);
+}
+u64 this_thread() {
+  return static_cast<u64>(pthread_self());
+}
 
 errc store_state::check_caller() {
   (void)register_fork_handler;
@@ -131,7 +135,9 @@ void operation::start(callback fn, void* datum) {
   store_->c->loop.start(o);
 }
 
-bool operation::done() const { return at_ == state::done; }
+bool operation::done() const {
+  return at_ == state::done;
+}
 
 void operation::cancel() {
   if (at_ == state::started) operation_access::body_of(*this).engine_op().cancel();
@@ -144,7 +150,8 @@ operation& operation::deadline_ns(std::uint64_t at) {
 
 const char* operation::waiting_for() const {
   auto& self = const_cast<operation&>(*this);
-  return at_ == state::started ? operation_access::body_of(self).engine_op().waiting_for() : nullptr;
+  return at_ == state::started ? operation_access::body_of(self).engine_op().waiting_for()
+                               : nullptr;
 }
 
 void operation::await_suspend(std::coroutine_handle<> h) {
@@ -152,10 +159,15 @@ void operation::await_suspend(std::coroutine_handle<> h) {
         h.address());
 }
 
-// --- answers --------------------------------------------------------------------------------------------
+// --- answers
+// --------------------------------------------------------------------------------------------
 
-const char* answer::name() const { return name_of(static_cast<errc>(code)); }
-const char* answer::sentence() const { return sentence_of(static_cast<errc>(code)); }
+const char* answer::name() const {
+  return name_of(static_cast<errc>(code));
+}
+const char* answer::sentence() const {
+  return sentence_of(static_cast<errc>(code));
+}
 std::string answer::text() const {
   std::string t = sentence();
   if (page != 0) {
@@ -165,7 +177,7 @@ std::string answer::text() const {
   return t;
 }
 
-#define PLEACH_SAME(name)                                                       \
+#define PLEACH_SAME(name) \
   static_assert(static_cast<u16>(category::name) == static_cast<u16>(error_class::name))
 PLEACH_SAME(ok);
 PLEACH_SAME(not_found);

@@ -45,7 +45,8 @@ std::vector<counter> store::stats() const {
       {"log.visible_lsn", e.visible_lsn, "newest visible group"},
       {"log.placed_lsn", e.placed_lsn, "newest group that is home and flushed"},
       {"log.credit_waits", e.credit_waits, "operations that waited for log space"},
-      {"log.credit_overruns", e.credit_overruns, "transactions that captured more than their credit"},
+      {"log.credit_overruns", e.credit_overruns,
+       "transactions that captured more than their credit"},
       {"tx.count", e.transactions, "transactions committed"},
       {"tree.reads", t.reads, "read operations"},
       {"tree.writes", t.writes, "write operations"},
@@ -78,7 +79,8 @@ std::vector<counter> store::stats() const {
 
 std::string store::stats_text() const {
   std::string text;
-  for (const counter& c : stats()) text += fmt::format("{:<24} {:>16}  {}\n", c.name, c.value, c.help);
+  for (const counter& c : stats())
+    text += fmt::format("{:<24} {:>16}  {}\n", c.name, c.value, c.help);
   return text;
 }
 
@@ -93,22 +95,26 @@ std::expected<check_report, error> store::check(
     const std::function<bool(std::uint64_t, std::uint64_t)>& progress) {
   store_state& s = *state_;
   if (errc e = s.check_blocking(); !is_ok(e))
-    return std::unexpected(error{static_cast<u32>(e), fmt::format("checking {}: {}", s.path, sentence_of(e))});
+    return std::unexpected(
+        error{static_cast<u32>(e), fmt::format("checking {}: {}", s.path, sentence_of(e))});
   store_layer::core& c = *s.c;
   check_report report;
   auto add = [&](std::string where, std::string what) {
     report.clean = false;
     ++report.problem_count;
-    if (report.problems.size() < 1000) report.problems.push_back({std::move(where), std::move(what)});
+    if (report.problems.size() < 1000)
+      report.problems.push_back({std::move(where), std::move(what)});
   };
   for (u32 copy = 0; copy < superblock_copies; ++copy)
     if (!c.vol.copy_good[copy])
-      add(fmt::format("superblock {}", copy), "corrupt: this copy is damaged; another one was used");
+      add(fmt::format("superblock {}", copy),
+          "corrupt: this copy is damaged; another one was used");
   btree::verifier v(*c.ctx, add, progress);
   auto totals = v.run();
   if (!totals)
-    return std::unexpected(error{static_cast<u32>(totals.error()),
-                                 fmt::format("checking {}: {}", s.path, sentence_of(totals.error()))});
+    return std::unexpected(
+        error{static_cast<u32>(totals.error()),
+              fmt::format("checking {}: {}", s.path, sentence_of(totals.error()))});
   report.pages = totals->pages;
   report.records = totals->records;
   report.trees = totals->trees;
@@ -123,9 +129,8 @@ std::string store::waiting_text() const {
   state_->c->loop.for_each_waiting(
       [](sm::op& o, void* out) {
         const char* why = o.waiting_for();
-        *static_cast<std::string*>(out) +=
-            fmt::format("{} {} {}\n", o.machine().name, o.machine().rows[o.phase_index()].name,
-                        why ? why : "");
+        *static_cast<std::string*>(out) += fmt::format(
+            "{} {} {}\n", o.machine().name, o.machine().rows[o.phase_index()].name, why ? why : "");
       },
       &text);
   return text;

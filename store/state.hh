@@ -18,13 +18,14 @@ inline constexpr u64 max_batch_records = 10'000;
 
 struct store_state {
   std::shared_ptr<core> c;
-  u64 in_flight = 0;          ///< operations started and not done
-  u64 thread = 0;             ///< the thread that opened it, and polls
+  u64 in_flight = 0;  ///< operations started and not done
+  u64 thread = 0;     ///< the thread that opened it, and polls
   u64 fork_generation = 0;
   std::string path;
   std::unique_ptr<sm::environment> own_environment;
 
-  /// RETURNS: ok, or why this call is not allowed here: another thread, a forked child, a closed store.
+  /// RETURNS: ok, or why this call is not allowed here: another thread, a forked child, a closed
+  /// store.
   errc check_caller();
   /// The same for a call that polls until it is done: not inside a callback either.
   errc check_blocking();

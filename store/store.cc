@@ -24,7 +24,9 @@ using internal::tree_state;
 using store_layer::core;
 
 namespace internal {
-error public_error(const store_layer::trouble& t) { return {static_cast<u32>(t.code), t.message}; }
+error public_error(const store_layer::trouble& t) {
+  return {static_cast<u32>(t.code), t.message};
+}
 
 store operation_access::make_store(std::shared_ptr<store_state> s) {
   store made;
@@ -43,23 +45,34 @@ std::unexpected<error> refuse(errc code, std::string message) {
 
 io::backend backend_of(device_kind k) {
   switch (k) {
-    case device_kind::uring: return io::backend::URING;
-    case device_kind::threads: return io::backend::THREADS;
-    case device_kind::automatic: break;
+    case device_kind::uring:
+      return io::backend::URING;
+    case device_kind::threads:
+      return io::backend::THREADS;
+    case device_kind::automatic:
+      break;
   }
   return io::backend::AUTO;
 }
 
 std::string advice(errc e) {
   switch (e) {
-    case errc::no_file: return "make it with mkfs";
-    case errc::file_exists: return "choose another name, or force";
-    case errc::already_open: return "close the other program, or open read-only beside other readers";
-    case errc::mounted: return "unmount it, or force if its content is not needed";
-    case errc::read_only: return "open it read-only, or make it writable";
-    case errc::device_full: return "free space on the file system below";
-    case errc::not_a_store: return "name a file or device made by mkfs";
-    default: return "see the system's log";
+    case errc::no_file:
+      return "make it with mkfs";
+    case errc::file_exists:
+      return "choose another name, or force";
+    case errc::already_open:
+      return "close the other program, or open read-only beside other readers";
+    case errc::mounted:
+      return "unmount it, or force if its content is not needed";
+    case errc::read_only:
+      return "open it read-only, or make it writable";
+    case errc::device_full:
+      return "free space on the file system below";
+    case errc::not_a_store:
+      return "name a file or device made by mkfs";
+    default:
+      return "see the system's log";
   }
 }
 
@@ -69,8 +82,8 @@ std::unexpected<error> refuse_path(const std::string& what, const std::string& p
 
 std::function<void(u64, u64)>* format_progress = nullptr;  // format is blocking; one at a time
 
-// What a new store in a file replaces. Only a regular file is ever replaced, and never under a program
-// that has it open as a store: the lock is held until the new file stands in its place.
+// What a new store in a file replaces. Only a regular file is ever replaced, and never under a
+// program that has it open as a store: the lock is held until the new file stands in its place.
 class file_replacement {
  public:
   explicit file_replacement(std::string path) : path_(std::move(path)), place_(path_) {}
@@ -91,15 +104,19 @@ class file_replacement {
       char* real = ::realpath(path_.c_str(), nullptr);
       if (real == nullptr || ::stat(path_.c_str(), &at) != 0) {
         ::free(real);
-        return refuse(errc::no_file, fmt::format("formatting {}: the link leads nowhere; remove it", path_));
+        return refuse(errc::no_file,
+                      fmt::format("formatting {}: the link leads nowhere; remove it", path_));
       }
       place_ = real;
       ::free(real);
     }
     if (!S_ISREG(at.st_mode))
-      return refuse(errc::file_exists,
-                    fmt::format("formatting {}: it is no regular file and no block device, and is left as it was; "
-                                "choose another name", path_));
+      return refuse(
+          errc::file_exists,
+          fmt::format(
+              "formatting {}: it is no regular file and no block device, and is left as it was; "
+              "choose another name",
+              path_));
     return lock();
   }
 
@@ -122,7 +139,8 @@ class file_replacement {
 
 }  // namespace
 
-// --- format, open, close --------------------------------------------------------------------------------
+// --- format, open, close
+// --------------------------------------------------------------------------------
 
 std::expected<void, error> store::format(const std::string& path, const format_options& o) {
   sm::environment& env = sm::system_environment();
@@ -132,8 +150,10 @@ std::expected<void, error> store::format(const std::string& path, const format_o
     result<bool> data = io::holds_data(path);
     if (!data) return refuse_path("formatting", path, data.error());
     if (*data)
-      return refuse(errc::mounted, fmt::format("formatting {}: the device holds data or a signature; "
-                                               "force if that is not needed", path));
+      return refuse(errc::mounted,
+                    fmt::format("formatting {}: the device holds data or a signature; "
+                                "force if that is not needed",
+                                path));
   }
   file_replacement target(path);
   if (!block_device) {
@@ -144,10 +164,11 @@ std::expected<void, error> store::format(const std::string& path, const format_o
   if (!block_device) {
     result<geometry> g = plan_geometry(size, o.log_bytes, o.max_node_bytes / block_bytes);
     if (!g)
-      return refuse(g.error(), fmt::format("formatting {}: {} for a store: size {} bytes, log {} bytes; "
-                                           "a store has at least {} bytes and a log of at most half of it",
-                                           path, sentence_of(g.error()), size, o.log_bytes,
-                                           min_volume_blocks * block_bytes));
+      return refuse(g.error(),
+                    fmt::format("formatting {}: {} for a store: size {} bytes, log {} bytes; "
+                                "a store has at least {} bytes and a log of at most half of it",
+                                path, sentence_of(g.error()), size, o.log_bytes,
+                                min_volume_blocks * block_bytes));
   }
   // A file is made beside and renamed when it is whole: a failed mkfs leaves what was there.
   std::string made = block_device ? path : target.place() + ".mkfs-" + std::to_string(::getpid());
@@ -159,9 +180,11 @@ std::expected<void, error> store::format(const std::string& path, const format_o
   if (!dev) {
     if (!block_device) ::unlink(made.c_str());
     if (dev.error() == errc::no_file)
-      return refuse(errc::no_file, fmt::format("formatting {}: its folder does not exist; make it first", path));
+      return refuse(errc::no_file,
+                    fmt::format("formatting {}: its folder does not exist; make it first", path));
     if (dev.error() == errc::mounted)
-      return refuse(errc::mounted, fmt::format("formatting {}: {}; unmount it first", path, sentence_of(errc::mounted)));
+      return refuse(errc::mounted, fmt::format("formatting {}: {}; unmount it first", path,
+                                               sentence_of(errc::mounted)));
     return refuse_path("formatting", path, dev.error());
   }
   auto give_up = [&](errc code, std::string message) {
@@ -170,8 +193,10 @@ std::expected<void, error> store::format(const std::string& path, const format_o
     return refuse(code, std::move(message));
   };
   if (block_device && o.size_bytes > (*dev)->size())
-    return give_up(errc::too_small, fmt::format("formatting {}: the device is too small: it has {} bytes, {} were asked for",
-                                                path, (*dev)->size(), o.size_bytes));
+    return give_up(
+        errc::too_small,
+        fmt::format("formatting {}: the device is too small: it has {} bytes, {} were asked for",
+                    path, (*dev)->size(), o.size_bytes));
   store_layer::format_spec spec;
   if (block_device && o.size_bytes) spec.size_bytes = size;
   spec.log_bytes = o.log_bytes;
@@ -251,15 +276,19 @@ std::expected<void, error> store::close() {
     return refuse(e, fmt::format("closing {}: {}", s.path, sentence_of(e)));
   if (s.c->loop.in_callback())
     return refuse(errc::invalid, fmt::format("closing {}: not allowed inside a callback", s.path));
-  (void)s.c->loop.run_while([](void* p) { return static_cast<store_state*>(p)->in_flight != 0; }, &s);
+  (void)s.c->loop.run_while([](void* p) { return static_cast<store_state*>(p)->in_flight != 0; },
+                            &s);
   auto done = s.c->close();
   if (!done) return std::unexpected(internal::public_error(done.error()));
   return {};
 }
 
-// --- the event loop -------------------------------------------------------------------------------------
+// --- the event loop
+// -------------------------------------------------------------------------------------
 
-int store::event_fd() const { return state_->c->loop.event_fd(); }
+int store::event_fd() const {
+  return state_->c->loop.event_fd();
+}
 
 std::expected<unsigned, answer> store::poll() {
   store_state& s = *state_;
@@ -310,7 +339,8 @@ void store::post(std::function<void()> fn) {
   state_->c->loop.post(*m);
 }
 
-// --- trees ----------------------------------------------------------------------------------------------
+// --- trees
+// ----------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -370,7 +400,9 @@ class wait_body final : public body {
   sm::op& engine_op() override { return op; }
 };
 
-bool live(const store_state* s) { return s && s->c && !s->c->closed; }
+bool live(const store_state* s) {
+  return s && s->c && !s->c->closed;
+}
 
 }  // namespace
 
@@ -380,9 +412,8 @@ operation store::create_tree(std::string_view name, const tree_options& o, tree&
   if (s->c->options.read_only) return operation_access::refuse(s, errc::read_only);
   u32 blocks = o.node_bytes / block_bytes;
   if (name.size() > btree::max_tree_name_bytes) return operation_access::refuse(s, errc::too_large);
-  bool sound = !name.empty() && blocks != 0 &&
-               (blocks & (blocks - 1)) == 0 && o.node_bytes % block_bytes == 0 &&
-               blocks <= s->c->ctx->max_node_blocks;
+  bool sound = !name.empty() && blocks != 0 && (blocks & (blocks - 1)) == 0 &&
+               o.node_bytes % block_bytes == 0 && blocks <= s->c->ctx->max_node_blocks;
   if (!sound) return operation_access::refuse(s, errc::bad_argument);
   return operation_access::with<create_body>(s, [&](create_body& b) {
     b.store = state_;
@@ -405,7 +436,8 @@ operation store::open_tree(std::string_view name, tree& out) {
     b.store = state_;
     b.name = name;
     b.out = &out;
-    b.op.prepare(*s->c->catalogue, btree::seek::EXACT, as_bytes(b.name), {nullptr, &b.value, nullptr});
+    b.op.prepare(*s->c->catalogue, btree::seek::EXACT, as_bytes(b.name),
+                 {nullptr, &b.value, nullptr});
   });
 }
 
@@ -421,7 +453,8 @@ operation store::drop_tree(std::string_view name) {
 
 std::expected<std::vector<tree_info>, error> store::trees() {
   store_state& s = *state_;
-  if (errc e = s.check_blocking(); !is_ok(e)) return refuse(e, fmt::format("listing trees: {}", sentence_of(e)));
+  if (errc e = s.check_blocking(); !is_ok(e))
+    return refuse(e, fmt::format("listing trees: {}", sentence_of(e)));
   core& c = *s.c;
   std::vector<tree_info> found;
   std::string key, value, from;
@@ -430,15 +463,18 @@ std::expected<std::vector<tree_info>, error> store::trees() {
     read.prepare(*c.catalogue, btree::seek::AT_LEAST, as_bytes(from), {&key, &value, nullptr});
     c.loop.start(read);
     if (status ran = c.loop.run_until(read); !ran)
-      return refuse(ran.error(), fmt::format("{}: listing trees: {}", s.path, sentence_of(ran.error())));
+      return refuse(ran.error(),
+                    fmt::format("{}: listing trees: {}", s.path, sentence_of(ran.error())));
     if (read.out.code == errc::not_found) return found;
     if (!is_ok(read.out.code))
-      return refuse(read.out.code, fmt::format("{}: listing trees: {} (page {})", s.path,
-                                               sentence_of(read.out.code), read.bad_page().block()));
+      return refuse(read.out.code,
+                    fmt::format("{}: listing trees: {} (page {})", s.path,
+                                sentence_of(read.out.code), read.bad_page().block()));
     from = key + '\0';
     btree::tree_record rec;
     if (!btree::parse_tree_record(as_bytes(value), rec))
-      return refuse(errc::corrupt, fmt::format("{}: corrupt: the catalogue's record of \"{}\"", s.path, key));
+      return refuse(errc::corrupt,
+                    fmt::format("{}: corrupt: the catalogue's record of \"{}\"", s.path, key));
     tree_info info;
     info.name = key;
     info.id = rec.id;
@@ -447,9 +483,9 @@ std::expected<std::vector<tree_info>, error> store::trees() {
     btree::load_op load;
     cache::descriptor* d = load.fetch(*c.ctx, {page_addr(rec.root_addr), rec.root_gen});
     if (d == nullptr)
-      return refuse(load.out.code, fmt::format("{}: {}: the root of tree \"{}\" (page {})", s.path,
-                                               sentence_of(load.out.code), key,
-                                               page_addr(rec.root_addr).block()));
+      return refuse(load.out.code,
+                    fmt::format("{}: {}: the root of tree \"{}\" (page {})", s.path,
+                                sentence_of(load.out.code), key, page_addr(rec.root_addr).block()));
     btree::node_view root(d->reader());
     info.records = root.node().record_count;
     info.bytes = root.node().byte_count;
@@ -459,7 +495,8 @@ std::expected<std::vector<tree_info>, error> store::trees() {
 }
 
 std::uint64_t tree::record_count() const {
-  if (!is_ok(internal::check_tree(state_, false)) || !is_ok(state_->store->check_caller())) return 0;
+  if (!is_ok(internal::check_tree(state_, false)) || !is_ok(state_->store->check_caller()))
+    return 0;
   btree::load_op load;
   cache::descriptor* d = state_->store->c->pages->find_resident(state_->open->t.root);
   if (d == nullptr) d = load.fetch(*state_->store->c->ctx, state_->open->t.root);
@@ -467,14 +504,16 @@ std::uint64_t tree::record_count() const {
 }
 
 std::uint64_t tree::byte_count() const {
-  if (!is_ok(internal::check_tree(state_, false)) || !is_ok(state_->store->check_caller())) return 0;
+  if (!is_ok(internal::check_tree(state_, false)) || !is_ok(state_->store->check_caller()))
+    return 0;
   btree::load_op load;
   cache::descriptor* d = state_->store->c->pages->find_resident(state_->open->t.root);
   if (d == nullptr) d = load.fetch(*state_->store->c->ctx, state_->open->t.root);
   return d ? u64{btree::node_view(d->reader()).node().byte_count} : 0;
 }
 
-// --- commits --------------------------------------------------------------------------------------------
+// --- commits
+// --------------------------------------------------------------------------------------------
 
 operation store::wait(std::uint64_t lsn, watermark w) {
   store_state* s = state_.get();
@@ -482,23 +521,31 @@ operation store::wait(std::uint64_t lsn, watermark w) {
   auto mark = w == watermark::visible   ? txn::watermark::VISIBLE
               : w == watermark::durable ? txn::watermark::DURABLE
                                         : txn::watermark::PLACED;
-  return operation_access::with<wait_body>(s, [&](wait_body& b) { b.op.prepare(*s->c->engine, lsn, mark); });
+  return operation_access::with<wait_body>(
+      s, [&](wait_body& b) { b.op.prepare(*s->c->engine, lsn, mark); });
 }
 
-operation store::flush() { return wait(0, watermark::durable); }
+operation store::flush() {
+  return wait(0, watermark::durable);
+}
 
-// --- the volume -----------------------------------------------------------------------------------------
+// --- the volume
+// -----------------------------------------------------------------------------------------
 
 std::expected<void, error> store::grow(std::uint64_t new_size_bytes) {
   store_state& s = *state_;
-  if (errc e = s.check_blocking(); !is_ok(e)) return refuse(e, fmt::format("growing {}: {}", s.path, sentence_of(e)));
-  if (s.c->options.read_only) return refuse(errc::read_only, fmt::format("growing {}: opened read-only", s.path));
+  if (errc e = s.check_blocking(); !is_ok(e))
+    return refuse(e, fmt::format("growing {}: {}", s.path, sentence_of(e)));
+  if (s.c->options.read_only)
+    return refuse(errc::read_only, fmt::format("growing {}: opened read-only", s.path));
   auto done = s.c->grow(new_size_bytes / block_bytes * block_bytes);
   if (!done) return std::unexpected(internal::public_error(done.error()));
   return {};
 }
 
-std::uint64_t store::size_bytes() const { return u64{state_->c->vol.super.blocks} * block_bytes; }
+std::uint64_t store::size_bytes() const {
+  return u64{state_->c->vol.super.blocks} * block_bytes;
+}
 
 pleach::limits store::limits() const {
   const core& c = *state_->c;
@@ -512,8 +559,12 @@ pleach::limits store::limits() const {
   return l;
 }
 
-const std::string& store::recovery_text() const { return state_->c->recovery; }
+const std::string& store::recovery_text() const {
+  return state_->c->recovery;
+}
 
-const char* version() { return "0.1.0"; }
+const char* version() {
+  return "0.1.0";
+}
 
 }  // namespace pleach

@@ -5,10 +5,10 @@
 
 namespace pleach::store_layer {
 
-#define PLEACH_WAIT_PHASES(X)             \
-  X(INIT, NOWAIT, LOOK, CLEANUP)          \
-  X(LOOK, WAIT, LOOK, CLEANUP)            \
-  X(CLEANUP, NOWAIT, DONE)                \
+#define PLEACH_WAIT_PHASES(X)    \
+  X(INIT, NOWAIT, LOOK, CLEANUP) \
+  X(LOOK, WAIT, LOOK, CLEANUP)   \
+  X(CLEANUP, NOWAIT, DONE)       \
   X(DONE, NOWAIT)
 
 class wait_op final : public sm::machine<wait_op> {
@@ -32,7 +32,8 @@ class wait_op final : public sm::machine<wait_op> {
         if (engine_->reached(watermark_) >= lsn_) return go(CLEANUP);
         if (!is_ok(engine_->health())) return fail(errc::outcome_unknown);
         engine_->want_durable(lsn_);
-        if (watermark_ == txn::watermark::PLACED) engine_->pages().write_all(engine_->waiters(watermark_));
+        if (watermark_ == txn::watermark::PLACED)
+          engine_->pages().write_all(engine_->waiters(watermark_));
         return wait_in(engine_->waiters(watermark_), LOOK);
       case CLEANUP:
         return go(DONE);

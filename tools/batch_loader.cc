@@ -12,7 +12,7 @@ namespace {
 constexpr std::uint64_t records_per_poll = 32;
 // What the library's batch holds for a record besides its bytes, its arrays half empty.
 constexpr std::uint64_t record_overhead_bytes = 96;
-}
+}  // namespace
 
 batch_loader::batch_loader(store& s, batch_loader_options options)
     : store_(s), options_(std::move(options)), limits_(s.limits()), batch_(s), commit_(s) {}
@@ -28,13 +28,14 @@ outcome<const tree*> batch_loader::tree_named(std::string_view name) {
   if (found == trees_.end()) {
     if (name.empty()) return fail("a tree needs a name; give one with --tree");
     if (name.size() > limits_.tree_name_bytes) {
-      return fail(fmt::format("the name of tree {} is too large: a name has at most {} bytes", text::quoted(name),
-                              limits_.tree_name_bytes));
+      return fail(fmt::format("the name of tree {} is too large: a name has at most {} bytes",
+                              text::quoted(name), limits_.tree_name_bytes));
     }
     tree opened;
     const answer a = store_.run(store_.open_tree(name, opened));
     if (!a.ok()) {
-      if (a.what() != category::not_found) return fail(fmt::format("opening tree {}", text::quoted(name)), a);
+      if (a.what() != category::not_found)
+        return fail(fmt::format("opening tree {}", text::quoted(name)), a);
       auto created = create_tree(store_, name, options_.node_bytes_of(name));
       if (!created) return std::unexpected(created.error());
       opened = std::move(*created);
@@ -48,16 +49,18 @@ outcome<const tree*> batch_loader::tree_named(std::string_view name) {
 
 outcome<void> batch_loader::check_sizes(std::string_view key, std::string_view value) const {
   if (key.size() > limits_.key_bytes) {
-    return fail(fmt::format("the key of {} bytes is too large: a key has at most {}", key.size(), limits_.key_bytes));
+    return fail(fmt::format("the key of {} bytes is too large: a key has at most {}", key.size(),
+                            limits_.key_bytes));
   }
   if (value.size() > limits_.value_bytes) {
-    return fail(fmt::format("the value of {} bytes is too large: a value has at most {}", value.size(),
-                            limits_.value_bytes));
+    return fail(fmt::format("the value of {} bytes is too large: a value has at most {}",
+                            value.size(), limits_.value_bytes));
   }
   return {};
 }
 
-outcome<void> batch_loader::add(std::string_view tree_name, std::string_view key, std::string_view value) {
+outcome<void> batch_loader::add(std::string_view tree_name, std::string_view key,
+                                std::string_view value) {
   if (auto fits = check_sizes(key, value); !fits) return fits;
   auto to = tree_named(tree_name);
   if (!to) return std::unexpected(to.error());
@@ -145,11 +148,12 @@ outcome<void> batch_loader::stop() {
 }
 
 std::unexpected<failure> batch_loader::too_large() const {
-  return fail(fmt::format("a batch of {} records with {} bytes is too large for the store's limits (at most {} "
-                          "records): use a smaller --batch (it is {}), a larger --cache (it is {}), or a store "
-                          "with a larger log",
-                          gathered_, gathered_bytes_, limits_.transaction_records, options_.batch_records,
-                          text::format_size(options_.cache_bytes)));
+  return fail(fmt::format(
+      "a batch of {} records with {} bytes is too large for the store's limits (at most {} "
+      "records): use a smaller --batch (it is {}), a larger --cache (it is {}), or a store "
+      "with a larger log",
+      gathered_, gathered_bytes_, limits_.transaction_records, options_.batch_records,
+      text::format_size(options_.cache_bytes)));
 }
 
 }  // namespace pleach::tool

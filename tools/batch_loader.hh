@@ -1,10 +1,13 @@
-// Puts a stream of records into a store in atomic, durable batches of N, in the order of the stream.
+// Puts a stream of records into a store in atomic, durable batches of N, in the order of the
+// stream.
 //
 // It knows no input format. While one batch commits, the next one is gathered.
 //
-// I1. Batches are committed one at a time: after a crash the store holds the first M records, M a multiple
+// I1. Batches are committed one at a time: after a crash the store holds the first M records, M a
+// multiple
 //     of N (or all), and M is at least the last count acknowledged.
-// I2. Memory: the library's batch (counted in its budget), and besides it at most `held_bytes_max` and one
+// I2. Memory: the library's batch (counted in its budget), and besides it at most `held_bytes_max`
+// and one
 //     record, gathered while a commit runs.
 // I3. After a failure nothing more is committed; what was acknowledged stays.
 #pragma once
@@ -70,9 +73,9 @@ class batch_loader {
   pending commit_;  // of batch_; dies before it
   std::string held_bytes_;
   std::vector<held_record> held_;
-  std::uint64_t gathered_ = 0;        // records since the last commit was started
+  std::uint64_t gathered_ = 0;  // records since the last commit was started
   std::uint64_t gathered_bytes_ = 0;
-  std::uint64_t in_flight_ = 0;       // records of the commit that runs
+  std::uint64_t in_flight_ = 0;  // records of the commit that runs
   std::uint64_t in_flight_bytes_ = 0;
   std::uint64_t committed_ = 0;
 };

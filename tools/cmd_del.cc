@@ -18,7 +18,9 @@ outcome<int> run_del(const command& c) {
       const answer a = s->run(t->del(c.key));
       missing = a.what() == category::not_found;
       if (!a.ok() && !missing) {
-        return fail(fmt::format("deleting key {} from tree {}", text::quoted(c.key), text::quoted(c.tree)), a);
+        return fail(
+            fmt::format("deleting key {} from tree {}", text::quoted(c.key), text::quoted(c.tree)),
+            a);
       }
     }
   }

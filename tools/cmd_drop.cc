@@ -1,4 +1,5 @@
-// pleach drop: removes a tree with its records. Should it be interrupted, the next writer goes on with it.
+// pleach drop: removes a tree with its records. Should it be interrupted, the next writer goes on
+// with it.
 #include <fmt/format.h>
 
 #include "tools/command.hh"

@@ -1,7 +1,8 @@
 // pleach fsck: checks everything, changes nothing. The report is data: it goes to standard output.
 //
 // I1. Exit bits as fsck(8): 0 clean, 4 the store has errors, 8 it could not be checked, 16 usage.
-// I2. A store that is damaged so that it cannot be opened is a finding (4), not an operational error (8).
+// I2. A store that is damaged so that it cannot be opened is a finding (4), not an operational
+// error (8).
 #include <fmt/format.h>
 
 #include "tools/command.hh"
@@ -21,7 +22,8 @@ void append_string(std::string& out, const std::string& bytes) {
 }
 
 std::string as_json(const check_report& r) {
-  std::string out = fmt::format("{{\"clean\":{},\"problem_count\":{},\"problems\":[", r.clean, r.problem_count);
+  std::string out =
+      fmt::format("{{\"clean\":{},\"problem_count\":{},\"problems\":[", r.clean, r.problem_count);
   for (const problem& p : r.problems) {
     if (&p != &r.problems.front()) out += ",";
     out += "{\"where\":";
@@ -30,9 +32,10 @@ std::string as_json(const check_report& r) {
     append_string(out, p.what);
     out += "}";
   }
-  out += fmt::format("],\"trees\":{},\"records\":{},\"pages\":{},\"blocks_used\":{},\"blocks_free\":{},"
-                     "\"log_groups\":{}}}\n",
-                     r.trees, r.records, r.pages, r.blocks_used, r.blocks_free, r.log_groups);
+  out += fmt::format(
+      "],\"trees\":{},\"records\":{},\"pages\":{},\"blocks_used\":{},\"blocks_free\":{},"
+      "\"log_groups\":{}}}\n",
+      r.trees, r.records, r.pages, r.blocks_used, r.blocks_free, r.log_groups);
   return out;
 }
 
@@ -43,8 +46,8 @@ std::string as_text(const check_report& r, const command& c) {
     out += fmt::format("... and {} more\n", r.problem_count - r.problems.size());
   }
   if (r.clean) {
-    out += fmt::format("{}: clean; {} trees, {} records, {} pages, {} blocks used, {} free\n", c.store, r.trees,
-                       r.records, r.pages, r.blocks_used, r.blocks_free);
+    out += fmt::format("{}: clean; {} trees, {} records, {} pages, {} blocks used, {} free\n",
+                       c.store, r.trees, r.records, r.pages, r.blocks_used, r.blocks_free);
   } else {
     out += fmt::format("{}: corrupt: {} problems\n", c.store, r.problem_count);
   }
@@ -65,7 +68,9 @@ outcome<check_report> examine(const command& c) {
     return r;
   };
   auto s = store::open(c.store, options);
-  if (!s) return s.error().what() == category::corrupt ? outcome<check_report>(damaged(s.error())) : fail(s.error());
+  if (!s)
+    return s.error().what() == category::corrupt ? outcome<check_report>(damaged(s.error()))
+                                                 : fail(s.error());
 
   text::progress shown(fmt::format("checking {}", c.store), "pages", {.quiet = c.quiet});
   auto checked = s->check([&](std::uint64_t done, std::uint64_t total) {
@@ -90,13 +95,16 @@ outcome<int> run_fsck(const command& c) {
 
   const int code = r.clean ? exit_done : exit_errors_left;
   text::safe_output output;
-  if (auto done = output.write(c.json ? as_json(r) : as_text(r, c)); !done) return fail(done.error(), code);
+  if (auto done = output.write(c.json ? as_json(r) : as_text(r, c)); !done)
+    return fail(done.error(), code);
   if (auto done = output.commit(); !done) return fail(done.error(), code);
   if (r.clean) return exit_done;
-  return fail(fmt::format("corrupt: checking found {} problems, nothing was changed; save what can be read with "
-                          "`pleach save`, and restore from a dump",
-                          r.problem_count),
-              exit_errors_left);
+  return fail(
+      fmt::format(
+          "corrupt: checking found {} problems, nothing was changed; save what can be read with "
+          "`pleach save`, and restore from a dump",
+          r.problem_count),
+      exit_errors_left);
 }
 
 }  // namespace pleach::tool

@@ -1,7 +1,7 @@
-// pleach get: writes exactly the bytes of a value; a newline only where a person reads it, or with --hex.
-#include <unistd.h>
-
+// pleach get: writes exactly the bytes of a value; a newline only where a person reads it, or with
+// --hex.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "tools/command.hh"
 #include "tools/open_store.hh"
@@ -21,7 +21,8 @@ outcome<int> run_get(const command& c) {
   const answer a = s->run(t->get(c.key, value));
   if (a.what() == category::not_found) return exit_missing;
   if (!a.ok()) {
-    return fail(fmt::format("getting key {} from tree {}", text::quoted(c.key), text::quoted(c.tree)), a);
+    return fail(
+        fmt::format("getting key {} from tree {}", text::quoted(c.key), text::quoted(c.tree)), a);
   }
   if (c.hex) value = text::to_hex(value);
   if (c.hex || isatty(STDOUT_FILENO)) value += '\n';

@@ -12,8 +12,9 @@ outcome<int> run_grow(const command& c) {
   if (!s) return std::unexpected(s.error());
   const std::uint64_t now = s->size_bytes();
   if (c.size_bytes < now) {
-    return fail(fmt::format("growing to {}: the new size is too small: the store has {} and does not shrink",
-                            text::format_size(c.size_bytes), text::format_size(now)));
+    return fail(fmt::format(
+        "growing to {}: the new size is too small: the store has {} and does not shrink",
+        text::format_size(c.size_bytes), text::format_size(now)));
   }
   if (c.size_bytes > now) {
     if (auto grown = s->grow(c.size_bytes); !grown) return fail(grown.error());

@@ -1,10 +1,10 @@
 // pleach load: records of JSON Lines or of a text dump, in atomic durable batches.
 //
 // I1. With --ack, "acked COUNT" appears on standard output only after COUNT records are durable.
-// I2. At a bad record everything acknowledged is kept, and nothing of the unfinished batch is committed.
-#include <unistd.h>
-
+// I2. At a bad record everything acknowledged is kept, and nothing of the unfinished batch is
+// committed.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cstdio>
 
@@ -32,7 +32,9 @@ std::uint32_t node_bytes_of(const command& c, std::string_view tree) {
 class load_run {
  public:
   load_run(store& s, const command& c, input_file& input)
-      : command_(c), input_(input), lines_(input.fd(), {.name = input.name(), .stopped = interrupted}),
+      : command_(c),
+        input_(input),
+        lines_(input.fd(), {.name = input.name(), .stopped = interrupted}),
         shown_(fmt::format("loading {}", input.name()), "records", {.quiet = c.quiet}),
         loader_(s, {.batch_records = c.batch_records,
                     .cache_bytes = c.cache_bytes,
@@ -40,7 +42,8 @@ class load_run {
                     .acknowledged = [this](std::uint64_t count) { return acknowledge(count); }}) {}
 
   outcome<void> run(std::uint64_t section_total) {
-    outcome<void> read = command_.format == text_format::dump ? read_dump(section_total) : read_json_lines();
+    outcome<void> read =
+        command_.format == text_format::dump ? read_dump(section_total) : read_json_lines();
     if (read) read = loader_.finish();
     if (!read) return stopped(read.error());
     shown_.finish();
@@ -63,8 +66,9 @@ class load_run {
   }
 
   outcome<void> read_dump(std::uint64_t section_total) {
-    text::dump_reader reader(lines_, {.lenient = command_.lenient,
-                                      .warn = [this](const std::string& sentence) { warn(sentence); }});
+    text::dump_reader reader(lines_,
+                             {.lenient = command_.lenient,
+                              .warn = [this](const std::string& sentence) { warn(sentence); }});
     std::string tree;
     for (;;) {
       auto event = reader.next();
@@ -78,20 +82,27 @@ class load_run {
           done = at_line(loader_.meet_tree(tree));
           break;
         }
-        case text::dump_event::RECORD: done = add(tree, reader.key(), reader.value()); break;
-        case text::dump_event::SECTION_END: break;
-        default: return {};
+        case text::dump_event::RECORD:
+          done = add(tree, reader.key(), reader.value());
+          break;
+        case text::dump_event::SECTION_END:
+          break;
+        default:
+          return {};
       }
       if (!done) return done;
     }
   }
 
   // --tree names the sections that name none, and renames the only section of a dump.
-  outcome<std::string> section_tree(const text::dump_section& section, std::uint64_t section_total) {
-    if (!command_.trees.empty() && (!section.database || section_total == 1)) return command_.trees.front();
+  outcome<std::string> section_tree(const text::dump_section& section,
+                                    std::uint64_t section_total) {
+    if (!command_.trees.empty() && (!section.database || section_total == 1))
+      return command_.trees.front();
     if (section.database) return *section.database;
-    return fail(fmt::format("line {}: this section names no tree (it has no database= line); name it with --tree",
-                            section.first_line));
+    return fail(fmt::format(
+        "line {}: this section names no tree (it has no database= line); name it with --tree",
+        section.first_line));
   }
 
   outcome<void> add(std::string_view tree, std::string_view key, std::string_view value) {
@@ -106,30 +117,34 @@ class load_run {
 
   outcome<void> at_line(outcome<void> done) {
     if (done || done.error().sentence.empty()) return done;
-    return fail(fmt::format("line {}: {}", lines_.line_number(), done.error().sentence), done.error().code);
+    return fail(fmt::format("line {}: {}", lines_.line_number(), done.error().sentence),
+                done.error().code);
   }
 
   outcome<void> acknowledge(std::uint64_t count) {
     if (!command_.ack) return {};
-    if (auto done = output_.write(fmt::format("acked {}\n", count)); !done) return fail(done.error());
+    if (auto done = output_.write(fmt::format("acked {}\n", count)); !done)
+      return fail(done.error());
     if (auto done = output_.flush(); !done) return fail(done.error());
     return {};
   }
 
-  // The commit in flight ends and counts; then the first failure is reported with what is committed.
+  // The commit in flight ends and counts; then the first failure is reported with what is
+  // committed.
   outcome<void> stopped(failure first) {
     static_cast<void>(loader_.stop());
     shown_.finish();
     if (first.sentence.empty()) return std::unexpected(std::move(first));
-    return fail(fmt::format("loading {}: {}; {} records are committed and kept", input_.name(), first.sentence,
-                            loader_.committed()),
+    return fail(fmt::format("loading {}: {}; {} records are committed and kept", input_.name(),
+                            first.sentence, loader_.committed()),
                 first.code);
   }
 
   void warn(const std::string& sentence) {
     if (command_.quiet) return;
     shown_.finish();
-    std::fputs(fmt::format("pleach load: {}: warning: {}\n", input_.name(), sentence).c_str(), stderr);
+    std::fputs(fmt::format("pleach load: {}: warning: {}\n", input_.name(), sentence).c_str(),
+               stderr);
   }
 
   const command& command_;
@@ -162,7 +177,8 @@ outcome<int> run_load(const command& c) {
     if (!loaded) return std::unexpected(loaded.error());
   }
   if (auto closed = close_store(*s); !closed) return std::unexpected(closed.error());
-  if (!c.quiet && isatty(STDERR_FILENO)) std::fputs(fmt::format("{} records loaded\n", committed).c_str(), stderr);
+  if (!c.quiet && isatty(STDERR_FILENO))
+    std::fputs(fmt::format("{} records loaded\n", committed).c_str(), stderr);
   return exit_done;
 }
 

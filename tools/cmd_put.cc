@@ -41,19 +41,20 @@ outcome<int> run_put(const command& c) {
 
   const limits most = s->limits();
   if (c.key.size() > most.key_bytes) {
-    return fail(fmt::format("putting a key of {} bytes: too large: a key has at most {}", c.key.size(),
-                            most.key_bytes));
+    return fail(fmt::format("putting a key of {} bytes: too large: a key has at most {}",
+                            c.key.size(), most.key_bytes));
   }
   if (value.size() > most.value_bytes) {
-    return fail(fmt::format("putting a value of {} bytes: too large: a value has at most {}", value.size(),
-                            most.value_bytes));
+    return fail(fmt::format("putting a value of {} bytes: too large: a value has at most {}",
+                            value.size(), most.value_bytes));
   }
   {
     auto t = tree_for(*s, c);
     if (!t) return std::unexpected(t.error());
     const answer a = s->run(t->upsert(c.key, value));
     if (!a.ok()) {
-      return fail(fmt::format("putting key {} into tree {}", text::quoted(c.key), text::quoted(c.tree)), a);
+      return fail(
+          fmt::format("putting key {} into tree {}", text::quoted(c.key), text::quoted(c.tree)), a);
     }
   }
   if (auto closed = close_store(*s); !closed) return std::unexpected(closed.error());

@@ -2,9 +2,8 @@
 //
 // I1. One record is in memory at a time, besides the output buffer.
 // I2. Names of trees are checked before a byte is written; FILE appears whole or not at all.
-#include <sys/stat.h>
-
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 
@@ -36,14 +35,19 @@ outcome<std::vector<tree_info>> chosen_trees(store& s, const command& c) {
     if (std::ranges::find(*all, name, &tree_info::name) != all->end()) continue;
     return fail_unknown_tree(name, "nothing was written; `pleach trees` lists the trees");
   }
-  std::erase_if(*all, [&](const tree_info& t) { return std::ranges::find(c.trees, t.name) == c.trees.end(); });
+  std::erase_if(*all, [&](const tree_info& t) {
+    return std::ranges::find(c.trees, t.name) == c.trees.end();
+  });
   return all;
 }
 
 class saver {
  public:
   saver(store& s, const command& c, text::safe_output& output, std::uint64_t total)
-      : store_(s), command_(c), output_(output), total_(total),
+      : store_(s),
+        command_(c),
+        output_(output),
+        total_(total),
         format_{.print = c.print, .mapsize = c.mapsize},
         shown_(fmt::format("saving {}", c.store), "records", {.quiet = c.quiet}) {}
 
@@ -67,11 +71,13 @@ class saver {
       if (command_.format == text_format::dump) {
         text::append_dump_record(buffer_, at.key(), at.value(), format_);
       } else if (!text::append_json_line(buffer_, name, at.key(), at.value())) {
-        return fail(fmt::format("saving tree {}: its name is not valid UTF-8: use --format dump", text::quoted(name)));
+        return fail(fmt::format("saving tree {}: its name is not valid UTF-8: use --format dump",
+                                text::quoted(name)));
       }
       if (auto done = put_out(); !done) return done;
       shown_.update(++records_, total_, output_.bytes_written());
-      if (interrupted()) return ended(fail(fmt::format("saving tree {}: interrupted", text::quoted(name))));
+      if (interrupted())
+        return ended(fail(fmt::format("saving tree {}: interrupted", text::quoted(name))));
     }
     if (!a.ok()) return ended(fail(fmt::format("saving tree {}", text::quoted(name)), a));
     return {};

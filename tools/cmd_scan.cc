@@ -1,6 +1,7 @@
 // pleach scan: the records of a range in key order, or backwards, as JSON Lines.
 //
-// I1. The range is [max(from, prefix), min(to, prefix's successor)); --reverse only turns the order.
+// I1. The range is [max(from, prefix), min(to, prefix's successor)); --reverse only turns the
+// order.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -34,7 +35,8 @@ key_range range_of(const command& c) {
   key_range r{c.from.value_or(""), c.to};
   if (!c.prefix) return r;
   r.lower = std::max(r.lower, *c.prefix);
-  if (auto end = successor(*c.prefix); end && (!r.upper || *end < *r.upper)) r.upper = std::move(end);
+  if (auto end = successor(*c.prefix); end && (!r.upper || *end < *r.upper))
+    r.upper = std::move(end);
   return r;
 }
 
@@ -63,7 +65,8 @@ outcome<int> run_scan(const command& c) {
   key_range r = range_of(c);
   const std::size_t key_bytes_max = s->limits().key_bytes;
   if (r.lower.size() > key_bytes_max || (r.upper && r.upper->size() > key_bytes_max)) {
-    return fail(fmt::format("{}: a bound of the range is too large: a key has at most {} bytes", doing, key_bytes_max));
+    return fail(fmt::format("{}: a bound of the range is too large: a key has at most {} bytes",
+                            doing, key_bytes_max));
   }
   text::safe_output output;
   cursor at(*t);
@@ -72,11 +75,12 @@ outcome<int> run_scan(const command& c) {
   const bool nothing = r.empty() || limit == 0;
   if (!nothing) a = place(*s, at, r, c.reverse);
   std::string line;
-  for (std::uint64_t count = 0; !nothing && a.ok() && at.valid() && inside(at, r); ) {
+  for (std::uint64_t count = 0; !nothing && a.ok() && at.valid() && inside(at, r);) {
     line.clear();
     const bool written = c.keys_only ? text::append_json_key_line(line, c.tree, at.key())
                                      : text::append_json_line(line, c.tree, at.key(), at.value());
-    if (!written) return fail(doing + ": the tree's name is not valid UTF-8, which JSON Lines cannot hold");
+    if (!written)
+      return fail(doing + ": the tree's name is not valid UTF-8, which JSON Lines cannot hold");
     if (auto done = output.write(line); !done) return fail(done.error(), exit_done);
     if (++count == limit) break;
     if (interrupted()) return fail(fmt::format("{}: interrupted after {} records", doing, count));

@@ -27,7 +27,8 @@ std::string as_text(const store& s) {
   const std::string& recovery = s.recovery_text();
   std::string out = fmt::format("{:<32} {}\n", "version", version());
   out += fmt::format("{:<32} {:>20}  size of the store, bytes\n", "size_bytes", s.size_bytes());
-  out += fmt::format("{:<32} {}\n", "recovery", recovery.empty() ? "none: closed cleanly" : recovery);
+  out +=
+      fmt::format("{:<32} {}\n", "recovery", recovery.empty() ? "none: closed cleanly" : recovery);
   for (const counter& each : s.stats()) {
     out += fmt::format("{:<32} {:>20}  {}\n", each.name, each.value, each.help);
   }
@@ -40,7 +41,8 @@ outcome<int> run_stat(const command& c) {
   auto s = open_store(c, access::read);
   if (!s) return std::unexpected(s.error());
   text::safe_output output;
-  if (auto done = output.write(c.json ? as_json(*s) : as_text(*s)); !done) return fail(done.error(), exit_done);
+  if (auto done = output.write(c.json ? as_json(*s) : as_text(*s)); !done)
+    return fail(done.error(), exit_done);
   if (auto done = output.commit(); !done) return fail(done.error(), exit_done);
   return exit_done;
 }

@@ -1,6 +1,7 @@
 // pleach trees: name, records, bytes and height of every tree, by name.
 //
-// Text: one line a tree, fields separated by tabs. A name that cannot stand in a line is shown in quotes.
+// Text: one line a tree, fields separated by tabs. A name that cannot stand in a line is shown in
+// quotes.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -17,7 +18,8 @@ namespace pleach::tool {
 namespace {
 
 std::string shown_name(const std::string& name) {
-  const bool control = std::ranges::any_of(name, [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+  const bool control =
+      std::ranges::any_of(name, [](unsigned char c) { return c < 0x20 || c == 0x7f; });
   return control || name.empty() || !text::utf8_valid(name) ? text::quoted(name) : name;
 }
 
@@ -28,8 +30,8 @@ void append_json(std::string& out, const tree_info& t) {
   } else {
     out += fmt::format("{{\"name_hex\":\"{}\"", text::to_hex(t.name));
   }
-  out += fmt::format(",\"records\":{},\"bytes\":{},\"height\":{},\"node_bytes\":{}}}", t.records, t.bytes,
-                     t.height, t.node_bytes);
+  out += fmt::format(",\"records\":{},\"bytes\":{},\"height\":{},\"node_bytes\":{}}}", t.records,
+                     t.bytes, t.height, t.node_bytes);
 }
 
 }  // namespace

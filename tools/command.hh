@@ -1,4 +1,5 @@
-// What the command line said, decoded: sizes are bytes, hex is bytes. main.cc fills it, cmd_*.cc read it.
+// What the command line said, decoded: sizes are bytes, hex is bytes. main.cc fills it, cmd_*.cc
+// read it.
 //
 // One flat struct for all commands: a field that a command has no option for keeps its default.
 #pragma once

@@ -1,9 +1,8 @@
 #include "tools/input_file.hh"
 
 #include <fcntl.h>
-#include <unistd.h>
-
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
@@ -15,7 +14,8 @@
 
 namespace pleach::tool {
 
-input_file::input_file(int fd, bool owned, std::string name) : fd_(fd), owned_(owned), name_(std::move(name)) {}
+input_file::input_file(int fd, bool owned, std::string name)
+    : fd_(fd), owned_(owned), name_(std::move(name)) {}
 
 input_file::input_file(input_file&& other) noexcept
     : fd_(other.fd_), owned_(std::exchange(other.owned_, false)), name_(std::move(other.name_)) {}
@@ -50,7 +50,8 @@ outcome<std::uint64_t> input_file::count_dump_sections() {
 
 outcome<void> input_file::spool() {
   const char* folder = std::getenv("TMPDIR");
-  std::string path = std::string(folder != nullptr && *folder != '\0' ? folder : "/tmp") + "/pleach-load-XXXXXX";
+  std::string path =
+      std::string(folder != nullptr && *folder != '\0' ? folder : "/tmp") + "/pleach-load-XXXXXX";
   const int to = mkostemp(path.data(), O_CLOEXEC);
   if (to < 0) return fail(text::system_error(fmt::format("copying {} to {}", name_, path), errno));
   unlink(path.c_str());

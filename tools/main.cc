@@ -1,9 +1,12 @@
-// The command line of pleach: which options each command has, and the exit codes. Commands are in cmd_*.cc.
+// The command line of pleach: which options each command has, and the exit codes. Commands are in
+// cmd_*.cc.
 //
-// The only file that knows CLI11. One parser per command: a tree or a key named like a command is no command.
+// The only file that knows CLI11. One parser per command: a tree or a key named like a command is
+// no command.
 //
 // I1. Options stand anywhere, also before the command; "--" ends them.
-// I2. Exit codes: 0 done, 1 get/del of a key that is not there, 4 fsck found errors, 8 operational error,
+// I2. Exit codes: 0 done, 1 get/del of a key that is not there, 4 fsck found errors, 8 operational
+// error,
 //     16 bad, no or unknown command or option.
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -54,17 +57,23 @@ struct entry {
 void add_store(CLI::App& app, command& c) {
   app.add_option("STORE", c.store, "the store: a file or a block device")->required();
 }
-void add_tree(CLI::App& app, command& c) { app.add_option("TREE", c.tree, "name of the tree")->required(); }
+void add_tree(CLI::App& app, command& c) {
+  app.add_option("TREE", c.tree, "name of the tree")->required();
+}
 void add_key(CLI::App& app, raw_command& raw) {
   app.add_option("KEY", raw.key, "the key; hex digits with --hex")->required();
 }
-void add_json(CLI::App& app, command& c) { app.add_flag("--json", c.json, "print JSON"); }
+void add_json(CLI::App& app, command& c) {
+  app.add_flag("--json", c.json, "print JSON");
+}
 
 void set_up_mkfs(CLI::App& app, raw_command& raw, command& c) {
   add_store(app, c);
-  app.add_option("--size", raw.size, "size of the store (1GiB for a file; a block device's own size)")
+  app.add_option("--size", raw.size,
+                 "size of the store (1GiB for a file; a block device's own size)")
       ->type_name("SIZE");
-  app.add_option("--log-size", raw.log_size, "size of the log (64MiB; less in a small store)")->type_name("SIZE");
+  app.add_option("--log-size", raw.log_size, "size of the log (64MiB; less in a small store)")
+      ->type_name("SIZE");
   app.add_flag("--force", c.force, "overwrite what is there");
 }
 void set_up_grow(CLI::App& app, raw_command& raw, command& c) {
@@ -80,9 +89,11 @@ void set_up_put(CLI::App& app, raw_command& raw, command& c) {
   add_tree(app, c);
   add_key(app, raw);
   app.add_option("VALUE", raw.value, "the value; hex digits with --hex; - reads standard input");
-  app.add_option("--value-file", c.value_file, "read the value from a file, as it is")->type_name("FILE");
+  app.add_option("--value-file", c.value_file, "read the value from a file, as it is")
+      ->type_name("FILE");
   app.add_flag("--create", c.create, "make the tree if it is not there");
-  app.add_option("--node", raw.node, "largest node of a tree that is made (16KiB)")->type_name("SIZE");
+  app.add_option("--node", raw.node, "largest node of a tree that is made (16KiB)")
+      ->type_name("SIZE");
 }
 void set_up_record(CLI::App& app, raw_command& raw, command& c) {
   add_store(app, c);
@@ -109,23 +120,30 @@ void add_format(CLI::App& app, raw_command& raw) {
 void set_up_load(CLI::App& app, raw_command& raw, command& c) {
   add_store(app, c);
   app.add_option("FILE", c.file, "the input; standard input without it or with -");
-  app.add_option("--tree", raw.dump_tree, "tree of records and sections that name none; renames a dump's only section")
+  app.add_option("--tree", raw.dump_tree,
+                 "tree of records and sections that name none; renames a dump's only section")
       ->type_name("TREE");
   add_format(app, raw);
   app.add_option("--batch", raw.batch, "records of one atomic commit (1000)")->type_name("N");
   app.add_flag("--ack", c.ack, "print 'acked COUNT' after each durable commit");
-  app.add_flag("--lenient", c.lenient, "warn of what a dump says and this store cannot keep, and go on");
-  app.add_option("--node", raw.nodes, "largest node of trees that are made (16KiB); TREE=SIZE for one; repeatable")
+  app.add_flag("--lenient", c.lenient,
+               "warn of what a dump says and this store cannot keep, and go on");
+  app.add_option("--node", raw.nodes,
+                 "largest node of trees that are made (16KiB); TREE=SIZE for one; repeatable")
       ->type_name("[TREE=]SIZE")
       ->allow_extra_args(false);
 }
 void set_up_save(CLI::App& app, raw_command& raw, command& c) {
   add_store(app, c);
-  app.add_option("FILE", c.file, "the output, replaced as a whole; standard output without it or with -");
-  app.add_option("--tree", c.trees, "only this tree; repeatable")->type_name("TREE")->allow_extra_args(false);
+  app.add_option("FILE", c.file,
+                 "the output, replaced as a whole; standard output without it or with -");
+  app.add_option("--tree", c.trees, "only this tree; repeatable")
+      ->type_name("TREE")
+      ->allow_extra_args(false);
   add_format(app, raw);
   app.add_flag("--print", c.print, "dump: printable characters as they are, not hex");
-  app.add_option("--mapsize", raw.mapsize, "dump: add the line that mdb_load needs above 1MiB; db_load refuses it")
+  app.add_option("--mapsize", raw.mapsize,
+                 "dump: add the line that mdb_load needs above 1MiB; db_load refuses it")
       ->type_name("SIZE");
 }
 void set_up_fsck(CLI::App& app, raw_command&, command& c) {
@@ -137,29 +155,35 @@ void set_up_fsck(CLI::App& app, raw_command&, command& c) {
 
 constexpr const char* no_footer = "";
 constexpr std::array entries{
-    entry{"mkfs", "make a store", "Refuses what exists, and a device in use, without --force.", set_up_mkfs, run_mkfs},
+    entry{"mkfs", "make a store", "Refuses what exists, and a device in use, without --force.",
+          set_up_mkfs, run_mkfs},
     entry{"grow", "make a store in a file larger", no_footer, set_up_grow, run_grow},
-    entry{"trees", "list the trees: name, records, bytes, height", no_footer, set_up_trees, run_trees},
-    entry{"put", "insert or replace a record", "Put -- before a key or value that begins with -.", set_up_put, run_put},
-    entry{"get", "print the value of a key", "Exit 1 if the key is not there.", set_up_record, run_get},
+    entry{"trees", "list the trees: name, records, bytes, height", no_footer, set_up_trees,
+          run_trees},
+    entry{"put", "insert or replace a record", "Put -- before a key or value that begins with -.",
+          set_up_put, run_put},
+    entry{"get", "print the value of a key", "Exit 1 if the key is not there.", set_up_record,
+          run_get},
     entry{"del", "delete a record", "Exit 1 if the key is not there.", set_up_record, run_del},
     entry{"drop", "remove a tree with its records", no_footer, set_up_drop, run_drop},
     entry{"scan", "print a range of records as JSON Lines", no_footer, set_up_scan, run_scan},
     entry{"load", "load JSON Lines or a text dump in atomic batches",
           "The dump format is that of db_dump and mdb_dump.", set_up_load, run_load},
-    entry{"save", "save trees as JSON Lines or as a text dump", "db_load and mdb_load read the dump format.",
-          set_up_save, run_save},
-    entry{"fsck", "check everything, change nothing", "Exit 0 clean, 4 errors, 8 could not check, 16 usage.",
-          set_up_fsck, run_fsck},
+    entry{"save", "save trees as JSON Lines or as a text dump",
+          "db_load and mdb_load read the dump format.", set_up_save, run_save},
+    entry{"fsck", "check everything, change nothing",
+          "Exit 0 clean, 4 errors, 8 could not check, 16 usage.", set_up_fsck, run_fsck},
     entry{"stat", "print size, version and all counters", no_footer, set_up_trees, run_stat},
 };
 
 // Needed to find the command among options that stand before it, and to split --name=value.
-constexpr std::array valued_options{"--size",   "--log-size", "--value-file", "--node",  "--from",   "--to",  "--prefix",
-                                    "--limit",  "--tree",     "--format",     "--batch", "--mapsize", "--cache",
-                                    "--device"};
+constexpr std::array valued_options{"--size",  "--log-size", "--value-file", "--node",  "--from",
+                                    "--to",    "--prefix",   "--limit",      "--tree",  "--format",
+                                    "--batch", "--mapsize",  "--cache",      "--device"};
 
-bool takes_value(std::string_view option) { return std::ranges::find(valued_options, option) != valued_options.end(); }
+bool takes_value(std::string_view option) {
+  return std::ranges::find(valued_options, option) != valued_options.end();
+}
 
 struct split_line {
   std::string name;  // of the command; empty: there is none
@@ -179,7 +203,8 @@ split_line split(int argc, char** argv) {
       if (!named && (word == "--help" || word == "-h")) line.help = true;
       if (!named && word == "--version") line.version = true;
       const std::size_t equals = word.find('=');
-      const bool joined = equals != std::string::npos && takes_value(std::string_view(word).substr(0, equals));
+      const bool joined =
+          equals != std::string::npos && takes_value(std::string_view(word).substr(0, equals));
       if (joined) {
         line.arguments.push_back(word.substr(0, equals));
         line.arguments.push_back(word.substr(equals + 1));
@@ -215,7 +240,8 @@ std::uint64_t count_of(const char* option, const std::string& text) {
 std::uint32_t node_of(const std::string& text) {
   const std::uint64_t bytes = size_of("--node", text);
   if (bytes < 4096 || bytes > (1 << 20) || !std::has_single_bit(bytes)) {
-    throw usage_error{fmt::format("--node: {} is no node size: a power of two from 4KiB to 1MiB", text)};
+    throw usage_error{
+        fmt::format("--node: {} is no node size: a power of two from 4KiB to 1MiB", text)};
   }
   return static_cast<std::uint32_t>(bytes);
 }
@@ -237,8 +263,9 @@ bool given(const CLI::App& app, const std::string& option) {
 void decode_value(const CLI::App& app, const raw_command& raw, command& c) {
   const bool positional = given(app, "VALUE"), in_file = given(app, "--value-file");
   if (positional == in_file) {
-    throw usage_error{positional ? "VALUE and --value-file exclude each other"
-                                 : "a value is missing: give VALUE, --value-file FILE, or - for standard input"};
+    throw usage_error{
+        positional ? "VALUE and --value-file exclude each other"
+                   : "a value is missing: give VALUE, --value-file FILE, or - for standard input"};
   }
   if (in_file) return;
   if (raw.value == "-") {
@@ -270,12 +297,14 @@ void decode(const CLI::App& app, const raw_command& raw, command& c) {
   } else if (raw.device == "threads") {
     c.device = device_kind::threads;
   } else if (raw.device != "auto") {
-    throw usage_error{fmt::format("--device: {} is not auto, uring or threads", text::quoted(raw.device))};
+    throw usage_error{
+        fmt::format("--device: {} is not auto, uring or threads", text::quoted(raw.device))};
   }
   if (given(app, "--size")) {
     c.size_bytes = size_of("--size", raw.size);
     if (c.size_bytes == 0) throw usage_error{"--size: a store has a size"};
-    if (c.size_bytes > size_max) throw usage_error{fmt::format("--size: {} is too large for any file", raw.size)};
+    if (c.size_bytes > size_max)
+      throw usage_error{fmt::format("--size: {} is too large for any file", raw.size)};
   }
   if (given(app, "--log-size")) {
     c.log_bytes = size_of("--log-size", raw.log_size);
@@ -302,27 +331,35 @@ void decode(const CLI::App& app, const raw_command& raw, command& c) {
 }
 
 void add_common(CLI::App& app, raw_command& raw, command& c) {
-  app.add_option("--cache", raw.cache, "the store's whole memory budget (256MiB)")->type_name("SIZE")->group("Common");
-  app.add_flag("--hex", c.hex, "keys and values on the command line are hex digits")->group("Common");
-  app.add_option("--device", raw.device, "auto, uring or threads")->type_name("KIND")->group("Common");
+  app.add_option("--cache", raw.cache, "the store's whole memory budget (256MiB)")
+      ->type_name("SIZE")
+      ->group("Common");
+  app.add_flag("--hex", c.hex, "keys and values on the command line are hex digits")
+      ->group("Common");
+  app.add_option("--device", raw.device, "auto, uring or threads")
+      ->type_name("KIND")
+      ->group("Common");
   app.add_flag("--quiet", c.quiet, "no progress, no warnings")->group("Common");
   app.set_version_flag("--version", fmt::format("pleach {}", version()), "print the version");
 }
 
 std::string general_help() {
-  std::string out = "Pleach keeps metadata in named, ordered trees in one crash-safe store.\n\n"
-                    "Usage: pleach COMMAND STORE [ARGUMENTS] [OPTIONS]\n\nCommands:\n";
+  std::string out =
+      "Pleach keeps metadata in named, ordered trees in one crash-safe store.\n\n"
+      "Usage: pleach COMMAND STORE [ARGUMENTS] [OPTIONS]\n\nCommands:\n";
   for (const entry& e : entries) out += fmt::format("  {:<8}{}\n", e.name, e.summary);
-  out += "\nCommon options, anywhere; -- ends options:\n"
-         "  --cache SIZE      the store's whole memory budget (256MiB)\n"
-         "  --hex             keys and values on the command line are hex digits\n"
-         "  --device KIND     auto, uring or threads\n"
-         "  --quiet           no progress, no warnings\n"
-         "  --version         print the version\n"
-         "  --help            this text; `pleach COMMAND --help` for a command\n\n"
-         "SIZE is a number of bytes, or has KiB, MiB, GiB or TiB.\n"
-         "Exit codes: 0 done, 1 the key is not there (get, del), 8 operational error, 16 bad command or option;\n"
-         "fsck: 0 clean, 4 errors found, 8 could not check, 16 usage.\n";
+  out +=
+      "\nCommon options, anywhere; -- ends options:\n"
+      "  --cache SIZE      the store's whole memory budget (256MiB)\n"
+      "  --hex             keys and values on the command line are hex digits\n"
+      "  --device KIND     auto, uring or threads\n"
+      "  --quiet           no progress, no warnings\n"
+      "  --version         print the version\n"
+      "  --help            this text; `pleach COMMAND --help` for a command\n\n"
+      "SIZE is a number of bytes, or has KiB, MiB, GiB or TiB.\n"
+      "Exit codes: 0 done, 1 the key is not there (get, del), 8 operational error, 16 bad command "
+      "or option;\n"
+      "fsck: 0 clean, 4 errors found, 8 could not check, 16 usage.\n";
   return out;
 }
 
@@ -336,17 +373,20 @@ int print_out(const std::string& text) {
   if (std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0) return exit_done;
   const int number = errno;
   if (number == EPIPE) return exit_done;
-  std::fputs(fmt::format("pleach: writing standard output: {}\n", std::strerror(number)).c_str(), stderr);
+  std::fputs(fmt::format("pleach: writing standard output: {}\n", std::strerror(number)).c_str(),
+             stderr);
   return exit_failed;
 }
 
-// A closed standard descriptor would be given to the store, and messages would be written into it. What is
-// opened in place of input and output fails as the closed one would: the wrong way round. Messages vanish, as
-// they do (unlike with fmt::print, which throws) where standard error does not take them.
+// A closed standard descriptor would be given to the store, and messages would be written into it.
+// What is opened in place of input and output fails as the closed one would: the wrong way round.
+// Messages vanish, as they do (unlike with fmt::print, which throws) where standard error does not
+// take them.
 void occupy_standard_descriptors() {
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF) continue;
-    if (open("/dev/null", fd == STDOUT_FILENO ? O_RDONLY : O_WRONLY) < 0) return;  // the lowest that is free
+    if (open("/dev/null", fd == STDOUT_FILENO ? O_RDONLY : O_WRONLY) < 0)
+      return;  // the lowest that is free
   }
 }
 
@@ -354,7 +394,8 @@ int execute(const entry& e, command& c) {
   const auto ended = e.run(c);
   if (ended) return *ended;
   const failure& f = ended.error();
-  if (!f.sentence.empty()) std::fputs(fmt::format("pleach {}: {}: {}\n", c.name, c.store, f.sentence).c_str(), stderr);
+  if (!f.sentence.empty())
+    std::fputs(fmt::format("pleach {}: {}: {}\n", c.name, c.store, f.sentence).c_str(), stderr);
   return f.code;
 }
 
@@ -395,7 +436,8 @@ int run(int argc, char** argv) {
   }
   const auto found = std::ranges::find(entries, line.name, &entry::name);
   if (found == entries.end()) {
-    return complain(fmt::format("unknown command {}; see `pleach --help`", text::quoted(line.name)));
+    return complain(
+        fmt::format("unknown command {}; see `pleach --help`", text::quoted(line.name)));
   }
   return run_command(*found, std::move(line.arguments));
 }
@@ -405,7 +447,8 @@ int run(int argc, char** argv) {
 }  // namespace pleach::tool
 
 int main(int argc, char** argv) {
-  // Ordinary outcomes are no exceptions; these are a want of memory and broken promises of a library.
+  // Ordinary outcomes are no exceptions; these are a want of memory and broken promises of a
+  // library.
   try {
     return pleach::tool::run(argc, argv);
   } catch (const std::exception& e) {

@@ -11,7 +11,8 @@ namespace pleach::tool {
 
 enum class access : std::uint8_t { read, write };
 
-// ERRORS: exit 8 with `not a Pleach store`, `too small`, `already open`, `read-only`, `corrupt`, ...
+// ERRORS: exit 8 with `not a Pleach store`, `too small`, `already open`, `read-only`, `corrupt`,
+// ...
 outcome<store> open_store(const command& c, access how);
 // Makes everything durable and home. Handles of trees must be gone.
 outcome<void> close_store(store& s);

@@ -1,8 +1,10 @@
 // How a command ends: an exit code, or a failure with a sentence for standard error.
 //
-// I1. A sentence says what was done, what was found, and what to do; main.cc puts "pleach COMMAND: STORE: "
+// I1. A sentence says what was done, what was found, and what to do; main.cc puts "pleach COMMAND:
+// STORE: "
 //     before it and prints it once.
-// I2. It contains the word that scripts look for (`no space`, `too large`, `corrupt`, ...), whatever the
+// I2. It contains the word that scripts look for (`no space`, `too large`, `corrupt`, ...),
+// whatever the
 //     library's own text says.
 #pragma once
 
@@ -42,12 +44,15 @@ using outcome = std::expected<T, failure>;
 // The failure of a set-up call, whose message says itself what was done.
 [[nodiscard]] std::unexpected<failure> fail(const error& found);
 // The failure of a text format. A closed pipe ends quietly with `closed_pipe_code`.
-[[nodiscard]] std::unexpected<failure> fail(const text::error& found, int closed_pipe_code = exit_failed);
+[[nodiscard]] std::unexpected<failure> fail(const text::error& found,
+                                            int closed_pipe_code = exit_failed);
 
 // "unknown tree "x"; ..."
-[[nodiscard]] std::unexpected<failure> fail_unknown_tree(std::string_view tree, std::string_view advice);
+[[nodiscard]] std::unexpected<failure> fail_unknown_tree(std::string_view tree,
+                                                         std::string_view advice);
 
-// RETURNS: `sentence`, with the word of its class before it if it lacks that word. `code` as in answer.
+// RETURNS: `sentence`, with the word of its class before it if it lacks that word. `code` as in
+// answer.
 [[nodiscard]] std::string with_word(std::uint32_t code, std::string sentence);
 
 }  // namespace pleach::tool

@@ -1,4 +1,5 @@
-// Moves a cursor for the blocking commands: the record in the same page without an operation, else with one.
+// Moves a cursor for the blocking commands: the record in the same page without an operation, else
+// with one.
 #pragma once
 
 #include "pleach/pleach.hh"

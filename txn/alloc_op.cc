@@ -1,6 +1,8 @@
-// Reservation only: nothing on a page changes before ACT, so a cancelled or failed op leaves no trace.
+// Reservation only: nothing on a page changes before ACT, so a cancelled or failed op leaves no
+// trace.
 //
-// A group whose bitmap is not pinned yet is pinned while it is looked at; the claim keeps those pins whose group gave a run.
+// A group whose bitmap is not pinned yet is pinned while it is looked at; the claim keeps those
+// pins whose group gave a run.
 #include "txn/alloc_op.hh"
 
 #include <algorithm>
@@ -10,7 +12,8 @@
 
 namespace pleach::txn {
 
-void alloc_op::prepare(engine& e, space_claim& claim, std::span<const space_need> needs, std::span<const page_addr> frees) {
+void alloc_op::prepare(engine& e, space_claim& claim, std::span<const space_need> needs,
+                       std::span<const page_addr> frees) {
   PLEACH_ASSERT(claim.empty() && loading_ == nullptr);
   engine_ = &e;
   claim_ = &claim;
@@ -51,7 +54,8 @@ sm::step alloc_op::tick(phase p) noexcept {
           loading_ = e.pages.pin(space.bitmap(g));
         }
         if (loading_->state == cache::page_state::LOADING) return wait_in(loading_->waiters, FREES);
-        if (loading_->state != cache::page_state::RESIDENT) return fail(loading_->error == errc::ok ? errc::failed : loading_->error);
+        if (loading_->state != cache::page_state::RESIDENT)
+          return fail(loading_->error == errc::ok ? errc::failed : loading_->error);
         space.learn(g, {loading_->data, loading_->size()});
         claim_->bitmaps.push_back(loading_);
         loading_ = nullptr;
@@ -66,7 +70,9 @@ sm::step alloc_op::tick(phase p) noexcept {
       for (; next_ < needs_.size(); ++next_, tried_ = 0) {
         const space_need& need = needs_[next_];
         if (need.blocks == 0 || need.blocks > max_page_blocks) return fail(errc::too_large);
-        u64 from = need.hint != 0 && need.hint / space.group_blocks() < space.groups() ? need.hint : space.cursor;
+        u64 from = need.hint != 0 && need.hint / space.group_blocks() < space.groups()
+                       ? need.hint
+                       : space.cursor;
         u64 first = std::min(space.group_of(from), space.groups() - 1);
         bool found = false;
         for (; !found && tried_ < space.groups(); ++tried_) {
@@ -88,7 +94,8 @@ sm::step alloc_op::tick(phase p) noexcept {
             if (need.hint == 0) space.cursor = block + need.blocks;
             if (PLEACH_PLANTED("bit_set_in_alloc")) {
               byte_range r = bits_range(space.bit_of(block), need.blocks);
-              set_bits(e.write(*d).writable(r.offset, r.length), space.bit_of(block), need.blocks, true);
+              set_bits(e.write(*d).writable(r.offset, r.length), space.bit_of(block), need.blocks,
+                       true);
             }
           }
           if (d != loading_) continue;
@@ -111,7 +118,8 @@ sm::step alloc_op::tick(phase p) noexcept {
 
     case LOAD:
       if (loading_->state == cache::page_state::LOADING) return wait_in(loading_->waiters, LOAD);
-      if (loading_->state != cache::page_state::RESIDENT) return fail(loading_->error == errc::ok ? errc::failed : loading_->error);
+      if (loading_->state != cache::page_state::RESIDENT)
+        return fail(loading_->error == errc::ok ? errc::failed : loading_->error);
       return go(PICK);
 
     case CLEANUP:
@@ -121,7 +129,8 @@ sm::step alloc_op::tick(phase p) noexcept {
       return go(DONE);
 
     case DONE:
-    case phase_count_: break;
+    case phase_count_:
+      break;
   }
   return go(DONE);
 }

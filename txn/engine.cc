@@ -15,20 +15,24 @@ namespace {
 constexpr u64 ordered_delay_ns = 1'000'000;  ///< longest that an ordered commit waits for company
 constexpr u64 space_retry_ns = 1'000'000;
 constexpr u32 runs_assumed_per_page = 16;
-constexpr u32 run_overhead = 6 + 14;         ///< two varints; rounding to granules at both ends
+constexpr u32 run_overhead = 6 + 14;  ///< two varints; rounding to granules at both ends
 constexpr u64 most_half_blocks = 64;
 
 u32 half_blocks_for(const engine_options& o, const io::device& dev) {
   u64 most = std::max<u64>(8 * (dev.limit().max_transfer >> block_shift), 2);
-  return static_cast<u32>(std::clamp<u64>(o.log_buffer_bytes / 2 / block_bytes, 2, std::min(most_half_blocks, most)));
+  return static_cast<u32>(
+      std::clamp<u64>(o.log_buffer_bytes / 2 / block_bytes, 2, std::min(most_half_blocks, most)));
 }
 
-errc check_bitmap(cbytes page) { return page.size() == block_bytes ? errc::ok : errc::corrupt; }
+errc check_bitmap(cbytes page) {
+  return page.size() == block_bytes ? errc::ok : errc::corrupt;
+}
 
 errc check_root(cbytes page) {
   if (page.size() != block_bytes) return errc::corrupt;
   const auto& r = *reinterpret_cast<const root_record*>(page.data());
-  bool sane = r.volume_blocks >= min_volume_blocks && r.groups_formatted > 0 && r.next_tree_id > tree_catalogue;
+  bool sane = r.volume_blocks >= min_volume_blocks && r.groups_formatted > 0 &&
+              r.next_tree_id > tree_catalogue;
   return sane ? errc::ok : errc::corrupt;
 }
 
@@ -61,15 +65,18 @@ errc run(sm::reactor& loop, sm::op& o) {
 
 log_shares log_shares::of(u64 log_blocks) {
   PLEACH_ASSERT(log_blocks >= min_log_blocks);
-  // A claim may be a third of the log: a small log must take a split of every level of a tree, and a useful batch.
+  // A claim may be a third of the log: a small log must take a split of every level of a tree, and
+  // a useful batch.
   u64 largest = std::max<u64>(log_blocks / 3, 13);
-  // The last two blocks hold the empty group that publishes a new log_start; one largest claim is headroom for overruns.
+  // The last two blocks hold the empty group that publishes a new log_start; one largest claim is
+  // headroom for overruns.
   return {largest * log_payload_bytes, (log_blocks - 2 - largest) * log_payload_bytes};
 }
 
 // --- state ---
 
-engine_state::engine_state(sm::reactor& l, io::device& d, cache::page_cache& p, volume& vo, const engine_options& o)
+engine_state::engine_state(sm::reactor& l, io::device& d, cache::page_cache& p, volume& vo,
+                           const engine_options& o)
     : loop(l),
       dev(d),
       pages(p),
@@ -79,7 +86,8 @@ engine_state::engine_state(sm::reactor& l, io::device& d, cache::page_cache& p, 
       shares(log_shares::of(area.blocks())),
       credit(l, "log credit", shares.total),
       first_seq(area.blocks(), 0),
-      writer(*this, half_blocks_for(o, d), max_page_body(u64{vo.super.max_node_blocks} * block_bytes) + block_bytes) {
+      writer(*this, half_blocks_for(o, d),
+             max_page_body(u64{vo.super.max_node_blocks} * block_bytes) + block_bytes) {
   age.e = space_retry.e = this;
   age.fire = [](sm::timer& t) {
     engine_state& e = *static_cast<state_timer&>(t).e;
@@ -113,7 +121,8 @@ u64 engine_state::log_start_for(lsn_t g, u64 first) const {
   return std::max(first_seq[least % first_seq.size()], durable_start);
 }
 
-/// Newest group that holds anything. Before the first of this opening comes the last recovered one: between them numbers are left out.
+/// Newest group that holds anything. Before the first of this opening comes the last recovered one:
+/// between them numbers are left out.
 lsn_t engine_state::visible() const {
   if (!open->empty()) return open->lsn;
   return open->lsn == first_lsn ? recovered : open->lsn - 1;
@@ -156,14 +165,17 @@ void engine_state::fail(errc) {
   if (health != errc::ok) return;
   health = errc::failed;
   credit.fail_all(errc::failed);
-  // What groups used never comes back now: an op that asks from here on must not wait. Its commit ends as outcome_unknown.
+  // What groups used never comes back now: an op that asks from here on must not wait. Its commit
+  // ends as outcome_unknown.
   credit.put(i64{1} << 40);
   for (sm::wait_queue& q : queues) q.wake_all();
   writer.wake();
   pages.stop(errc::failed);
 }
 
-void engine_state::wake_space_waiters() { queues[static_cast<u32>(watermark::DURABLE)].wake_all(); }
+void engine_state::wake_space_waiters() {
+  queues[static_cast<u32>(watermark::DURABLE)].wake_all();
+}
 
 void engine_state::arm_space_retry() {
   if (space_retry.armed()) return;
@@ -210,7 +222,8 @@ status engine_state::write_grown_superblocks(u64 blocks) {
 
 engine::engine(std::unique_ptr<impl> i) : impl_(std::move(i)) {}
 
-result<std::unique_ptr<engine>> engine::open(sm::reactor& loop, io::device& dev, cache::page_cache& pages, volume& v,
+result<std::unique_ptr<engine>> engine::open(sm::reactor& loop, io::device& dev,
+                                             cache::page_cache& pages, volume& v,
                                              const engine_options& options, std::string* report) {
   std::string words;
   auto failed = [&](errc code) {
@@ -239,7 +252,8 @@ result<std::unique_ptr<engine>> engine::open(sm::reactor& loop, io::device& dev,
     }
     e.start_at(seq, last, last + 1);
   } else {
-    result<recovery_result> r = recover(loop, dev, v, options.index_bytes, options.log_buffer_bytes * 2, words);
+    result<recovery_result> r =
+        recover(loop, dev, v, options.index_bytes, options.log_buffer_bytes * 2, words);
     if (!r) return failed(r.error());
     e.start_at(r->next_seq, r->last, r->next_lsn);
     e.replayed = r->anything;
@@ -252,7 +266,8 @@ result<std::unique_ptr<engine>> engine::open(sm::reactor& loop, io::device& dev,
   }
   e.root.prepare(pages, {page_addr(u64{v.super.root_block}, 1), format_generation});
   if (errc code = run(loop, e.root); code != errc::ok) {
-    words = "the root block at block " + std::to_string(u64{v.super.root_block}) + " cannot be read: " + sentence_of(code);
+    words = "the root block at block " + std::to_string(u64{v.super.root_block}) +
+            " cannot be read: " + sentence_of(code);
     return failed(code);
   }
   if (e.root_blocks() > v.super.blocks) {
@@ -268,7 +283,8 @@ engine::~engine() {
   engine_state& e = *impl_;
   e.writer.stop();
   if (e.writes() && !e.writer.idle()) {
-    status s = e.loop.run_while([](void* w) { return !static_cast<log_writer*>(w)->done(); }, &e.writer);
+    status s =
+        e.loop.run_while([](void* w) { return !static_cast<log_writer*>(w)->done(); }, &e.writer);
     PLEACH_ASSERT(s);
   }
   e.root.release();
@@ -323,7 +339,8 @@ status engine::close() {
 bool engine::take_credit(sm::claim& c, sm::op& op, u64 bytes) {
   engine_state& e = *impl_;
   bool taken = e.credit.take(c, op, bytes);
-  // A large claim may have to wait while much is free: whoever waits depends on the log writer, so it must know each time.
+  // A large claim may have to wait while much is free: whoever waits depends on the log writer, so
+  // it must know each time.
   if (!taken || e.credit.available() < static_cast<i64>(e.credit.total() / 2)) [[unlikely]]
     e.writer.wake();
   return taken;
@@ -334,13 +351,21 @@ u64 engine::credit_bytes(u64 bytes, u64 count) {
   return bytes + count * page + log_payload_bytes;
 }
 
-u64 engine::largest_credit() const { return impl_->shares.largest; }
-errc engine::health() const { return impl_->health; }
+u64 engine::largest_credit() const {
+  return impl_->shares.largest;
+}
+errc engine::health() const {
+  return impl_->health;
+}
 
 // --- ACT ---
 
-lsn_t engine::lsn() const { return impl_->open->lsn; }
-page_writer engine::write(cache::descriptor& d) { return impl_->write(d); }
+lsn_t engine::lsn() const {
+  return impl_->open->lsn;
+}
+page_writer engine::write(cache::descriptor& d) {
+  return impl_->write(d);
+}
 
 namespace {
 
@@ -406,7 +431,8 @@ cache::descriptor& make_page(engine_state& e, page_ref ref, cache::spare_frame& 
 cache::descriptor& engine::create(space_claim& claim, u32 blocks, cache::spare_frame& frame) {
   return make_page(*impl_, take(*impl_, claim, next_run(claim, blocks)), frame);
 }
-cache::descriptor& engine::create_at(space_claim& claim, page_addr addr, cache::spare_frame& frame) {
+cache::descriptor& engine::create_at(space_claim& claim, page_addr addr,
+                                     cache::spare_frame& frame) {
   return make_page(*impl_, take(*impl_, claim, run_at(claim, addr)), frame);
 }
 
@@ -419,15 +445,20 @@ page_ref engine::take_run_at(space_claim& claim, page_addr addr) {
 
 void engine::free_page(space_claim& claim, cache::descriptor& d) {
   engine_state& e = *impl_;
-  // Captures of a group that is on its way belong to that group: it may be the last one that survives.
+  // Captures of a group that is on its way belong to that group: it may be the last one that
+  // survives.
   if (d.member_lsn != lsn_none && d.member_lsn != e.open->lsn) e.writer.drain(d);
   if (d.member_lsn == e.open->lsn) group::drop(d);
   release(e, claim, {d.addr, d.gen});
   e.pages.discard(d, e.open->lsn);
 }
 
-void engine::free_run(space_claim& claim, page_ref ref) { release(*impl_, claim, ref); }
-void engine::require_flush() { impl_->open->flush_first = true; }
+void engine::free_run(space_claim& claim, page_ref ref) {
+  release(*impl_, claim, ref);
+}
+void engine::require_flush() {
+  impl_->open->flush_first = true;
+}
 
 lsn_t engine::end(sm::claim& credit) {
   engine_state& e = *impl_;
@@ -451,9 +482,13 @@ lsn_t engine::end(sm::claim& credit) {
 
 // --- CLEANUP ---
 
-void engine::give_back(sm::claim& credit) { impl_->credit.give_back(credit); }
+void engine::give_back(sm::claim& credit) {
+  impl_->credit.give_back(credit);
+}
 
-space_claim::~space_claim() { PLEACH_ASSERT(empty()); }
+space_claim::~space_claim() {
+  PLEACH_ASSERT(empty());
+}
 
 void engine::give_back(space_claim& claim) {
   engine_state& e = *impl_;
@@ -474,18 +509,29 @@ void engine::give_back(space_claim& claim) {
 lsn_t engine::reached(watermark w) const {
   const engine_state& e = *impl_;
   switch (w) {
-    case watermark::VISIBLE: return e.visible();
-    case watermark::DURABLE: return e.durable;
-    case watermark::PLACED: break;
+    case watermark::VISIBLE:
+      return e.visible();
+    case watermark::DURABLE:
+      return e.durable;
+    case watermark::PLACED:
+      break;
   }
   lsn_t least = e.pages.min_recovery_lsn();
   return least == lsn_none ? e.durable : std::min(e.durable, least - 1);
 }
 
-lsn_t engine::recovered() const { return impl_->recovered; }
-void engine::want_durable(lsn_t lsn) { impl_->want_durable(lsn); }
-sm::wait_queue& engine::waiters(watermark w) { return impl_->queues[static_cast<u32>(w)]; }
-cache::descriptor& engine::root_block() { return *impl_->root.page; }
+lsn_t engine::recovered() const {
+  return impl_->recovered;
+}
+void engine::want_durable(lsn_t lsn) {
+  impl_->want_durable(lsn);
+}
+sm::wait_queue& engine::waiters(watermark w) {
+  return impl_->queues[static_cast<u32>(w)];
+}
+cache::descriptor& engine::root_block() {
+  return *impl_->root.page;
+}
 
 // --- growth and counting ---
 
@@ -539,8 +585,14 @@ engine_statistics engine::stats() const {
   return s;
 }
 
-volume& engine::vol() { return impl_->vol; }
-cache::page_cache& engine::pages() { return impl_->pages; }
-sm::reactor& engine::loop() { return impl_->loop; }
+volume& engine::vol() {
+  return impl_->vol;
+}
+cache::page_cache& engine::pages() {
+  return impl_->pages;
+}
+sm::reactor& engine::loop() {
+  return impl_->loop;
+}
 
 }  // namespace pleach::txn

@@ -1,6 +1,7 @@
 // What the parts of the engine share. Internal to txn.
 //
-// I1 available credit + claims + claimed of open and closing groups + used blocks * payload == credit total, where
+// I1 available credit + claims + claimed of open and closing groups + used blocks * payload ==
+// credit total, where
 //    used = next_seq - durable_start.
 // I2 next_seq - durable_start <= blocks of the log, always: checked before each log write.
 #pragma once
@@ -14,7 +15,8 @@
 
 namespace pleach::txn {
 
-/// How the log is divided. A claim is in bytes of payload; one block is added to each for the last, part-filled block.
+/// How the log is divided. A claim is in bytes of payload; one block is added to each for the last,
+/// part-filled block.
 struct log_shares {
   u64 largest = 0;  ///< largest claim, bytes
   u64 total = 0;    ///< of all claims and all used blocks
@@ -22,7 +24,8 @@ struct log_shares {
 };
 
 struct engine_state : cache::log_hooks {
-  engine_state(sm::reactor& l, io::device& d, cache::page_cache& p, volume& vo, const engine_options& o);
+  engine_state(sm::reactor& l, io::device& d, cache::page_cache& p, volume& vo,
+               const engine_options& o);
   ~engine_state() override;
 
   // log_hooks
@@ -32,13 +35,14 @@ struct engine_state : cache::log_hooks {
   u32 log_use_per_mille() override;
   bool belongs(lsn_t lsn) override;
 
-  /// Recovery found the log to end before `seq`, after group `last`; groups go on with number `next`.
+  /// Recovery found the log to end before `seq`, after group `last`; groups go on with number
+  /// `next`.
   void start_at(u64 seq, lsn_t last, lsn_t next);
   void want_durable(lsn_t lsn);
   void fail(errc code);
   lsn_t visible() const;
-  /// The LSNs that this opening left out, and the first that it may use, into the superblock that it begins with. Together: a range
-  /// beyond base_lsn is no possible superblock.
+  /// The LSNs that this opening left out, and the first that it may use, into the superblock that
+  /// it begins with. Together: a range beyond base_lsn is no possible superblock.
   void begin_incarnation(superblock& s) const;
   /// First block that recovery must read if group `g`, starting at `first`, is the last.
   u64 log_start_for(lsn_t g, u64 first) const;
@@ -63,17 +67,19 @@ struct engine_state : cache::log_hooks {
   group* open = &groups[0];
   group* closing = nullptr;
   lsn_t durable = 0;
-  lsn_t wanted = 0;          ///< somebody waits for this LSN to be durable
-  lsn_t first_lsn = 1;       ///< of this opening
-  lsn_t recovered = 0;       ///< newest group of the openings before
+  lsn_t wanted = 0;     ///< somebody waits for this LSN to be durable
+  lsn_t first_lsn = 1;  ///< of this opening
+  lsn_t recovered = 0;  ///< newest group of the openings before
   u64 next_seq = 1;
-  u64 durable_start = 1;     ///< log_start of the newest durable group
+  u64 durable_start = 1;  ///< log_start of the newest durable group
   u64 prev_checksum = 0;
-  bool salted = false;       ///< the superblocks name this opening's salt
+  bool salted = false;            ///< the superblocks name this opening's salt
   bool superblocks_busy = false;  ///< growth writes them
-  bool replayed = false;     ///< recovery changed pages, or found something in the log
-  std::vector<u64> first_seq;  ///< ring by LSN: first block of the group; groups have at least one block each
-  sm::wait_queue queues[3]{sm::wait_queue{"visible"}, sm::wait_queue{"durable"}, sm::wait_queue{"placed"}};
+  bool replayed = false;          ///< recovery changed pages, or found something in the log
+  std::vector<u64>
+      first_seq;  ///< ring by LSN: first block of the group; groups have at least one block each
+  sm::wait_queue queues[3]{sm::wait_queue{"visible"}, sm::wait_queue{"durable"},
+                           sm::wait_queue{"placed"}};
 
   space_table space;
   page_load_op root;
@@ -84,10 +90,10 @@ struct engine_state : cache::log_hooks {
   struct state_timer : sm::timer {
     engine_state* e = nullptr;
   };
-  state_timer age;          ///< of the open group, for ordered commits
+  state_timer age;  ///< of the open group, for ordered commits
   state_timer space_retry;
 
-  log_writer writer;        ///< last: uses all of the above
+  log_writer writer;  ///< last: uses all of the above
 };
 
 struct engine::impl : engine_state {

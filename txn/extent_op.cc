@@ -27,7 +27,9 @@ void extent_op::prepare_read(engine& e, page_addr run, bytes data) {
 }
 
 /// Bytes of data in the present chunk.
-u64 extent_op::present() const { return std::min<u64>(length_ - done_, u64{buffer_.units} << block_shift); }
+u64 extent_op::present() const {
+  return std::min<u64>(length_ - done_, u64{buffer_.units} << block_shift);
+}
 
 sm::step extent_op::tick(phase p) noexcept {
   cache::page_cache& pages = engine_->pages();
@@ -60,7 +62,8 @@ sm::step extent_op::tick(phase p) noexcept {
       return go(DONE);
 
     case DONE:
-    case phase_count_: break;
+    case phase_count_:
+      break;
   }
   return go(DONE);
 }

@@ -1,7 +1,8 @@
 // Raw data of one extent, written and read directly in chunks through one borrowed frame.
 //
-// The buffer is a frame of the cache (taken under the caller's grant), never the caller's memory: I/O that outlives a cancelled op touches
-// only the frame, and a cancelled extent op waits in CLEANUP until its I/O has ended.
+// The buffer is a frame of the cache (taken under the caller's grant), never the caller's memory:
+// I/O that outlives a cancelled op touches only the frame, and a cancelled extent op waits in
+// CLEANUP until its I/O has ended.
 #pragma once
 
 #include "txn/engine.hh"
@@ -10,15 +11,16 @@ namespace pleach::txn {
 
 inline constexpr u32 extent_chunk_blocks = 16;  ///< 64 KiB: units of grant that an extent op needs
 
-#define PLEACH_EXTENT_PHASES(X)            \
-  X(INIT, NOWAIT, BUFFER, CLEANUP)         \
-  X(BUFFER, WAIT, BUFFER, CHUNK, CLEANUP)  \
-  X(CHUNK, WAIT, NEXT, CLEANUP)            \
-  X(NEXT, NOWAIT, CHUNK, CLEANUP)          \
-  X(CLEANUP, WAIT, CLEANUP, DONE)          \
+#define PLEACH_EXTENT_PHASES(X)           \
+  X(INIT, NOWAIT, BUFFER, CLEANUP)        \
+  X(BUFFER, WAIT, BUFFER, CHUNK, CLEANUP) \
+  X(CHUNK, WAIT, NEXT, CLEANUP)           \
+  X(NEXT, NOWAIT, CHUNK, CLEANUP)         \
+  X(CLEANUP, WAIT, CLEANUP, DONE)         \
   X(DONE, NOWAIT)
 
-/// Writes `data` to the blocks of `run` (the last block zero-padded), or reads `data.size()` bytes from it.
+/// Writes `data` to the blocks of `run` (the last block zero-padded), or reads `data.size()` bytes
+/// from it.
 class extent_op final : public sm::machine<extent_op> {
  public:
   PLEACH_PHASES("extent", PLEACH_EXTENT_PHASES)

@@ -54,7 +54,8 @@ sm::step grow_op::tick(phase p) noexcept {
       return go(DONE);
 
     case DONE:
-    case phase_count_: break;
+    case phase_count_:
+      break;
   }
   return go(DONE);
 }
@@ -62,7 +63,8 @@ sm::step grow_op::tick(phase p) noexcept {
 void grow_op::act() {
   page_addr addr = e_->space.bitmap(group_).addr;
   if (new_group_) {
-    // Its place is fixed, so nothing is reserved; `to_` may lie before the size of the superblock, so its end is marked here.
+    // Its place is fixed, so nothing is reserved; `to_` may lie before the size of the superblock,
+    // so its end is marked here.
     bitmap_ = &e_->pages.create({addr, format_generation}, frame_);
     bitmap_->format = true;
     page_writer w = e_->write(*bitmap_);

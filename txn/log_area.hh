@@ -1,6 +1,7 @@
 // Where a log block stands: sequence number -> block of the volume, over the segments of the log.
 //
-// What it is not: it neither reads nor validates. Block `seq` stands at index seq mod (blocks of the log).
+// What it is not: it neither reads nor validates. Block `seq` stands at index seq mod (blocks of
+// the log).
 #pragma once
 
 #include "be/volume.hh"

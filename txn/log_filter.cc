@@ -20,15 +20,17 @@ bool is_newer_than_log(cbytes page, page_addr addr, u64 store_id, const log_wind
   return h.magic == page_magic && h.store_id == store_id && h.address == addr.raw && h.lsn > w.last;
 }
 
-status apply_entries(std::span<const index_entry> entries, log_reader& reader, const log_window& w, u64 store_id, bytes page,
-                     std::vector<std::byte>& body, u64& sum, lsn_t& lsn) {
+status apply_entries(std::span<const index_entry> entries, log_reader& reader, const log_window& w,
+                     u64 store_id, bytes page, std::vector<std::byte>& body, u64& sum, lsn_t& lsn) {
   PLEACH_ASSERT(!entries.empty());
   lsn_t home = entries.front().is_format() ? lsn_none : lsn_t{header_of(page.data()).lsn};
   clear_stamp(page);
   page_body last{};
   for (const index_entry& e : entries) {
     u64 group = 0;
-    if (status s = reader.copy(w.start + e.block(), e.offset(), sizeof(record_header) + e.length(), w.end, body, group); !s)
+    if (status s = reader.copy(w.start + e.block(), e.offset(), sizeof(record_header) + e.length(),
+                               w.end, body, group);
+        !s)
       return s;
     lsn = group;
     cbytes record = cbytes(body).subspan(sizeof(record_header));
@@ -62,8 +64,11 @@ bool log_filter::formats(page_addr addr) {
 cache::load_filter::answer log_filter::apply(page_addr addr, bytes page, u64& sum, lsn_t& lsn) {
   auto entries = index.of(addr);
   if (entries.empty()) return answer::UNTOUCHED;
-  if (!entries.front().is_format() && is_newer_than_log(page, addr, load_le<u64>(super_.uuid), window)) return answer::CORRUPT;
-  status s = apply_entries(entries, reader_, window, load_le<u64>(super_.uuid), page, body_, sum, lsn);
+  if (!entries.front().is_format() &&
+      is_newer_than_log(page, addr, load_le<u64>(super_.uuid), window))
+    return answer::CORRUPT;
+  status s =
+      apply_entries(entries, reader_, window, load_le<u64>(super_.uuid), page, body_, sum, lsn);
   return s ? answer::APPLIED : answer::CORRUPT;
 }
 

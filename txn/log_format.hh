@@ -1,11 +1,14 @@
-// The log on the device: blocks of 4 KiB, chained by checksum, salted per incarnation. doc/format.md describes each byte.
+// The log on the device: blocks of 4 KiB, chained by checksum, salted per incarnation.
+// doc/format.md describes each byte.
 //
-// Block with sequence number `seq` stands at index seq mod (log blocks). A group is the concatenation of the payloads of its
-// blocks: a stream of records that may cross block boundaries.
+// Block with sequence number `seq` stands at index seq mod (log blocks). A group is the
+// concatenation of the payloads of its blocks: a stream of records that may cross block boundaries.
 //
 // Record = record_header, body of `length` bytes.
-//   PAGE: page_body, runs of {varint gap, varint count, count * 8 bytes}, in 8-byte granules, gap from the end of the run before.
-//   FREE: free_body. The page or extent was freed: captures before it are neither applied nor verified.
+//   PAGE: page_body, runs of {varint gap, varint count, count * 8 bytes}, in 8-byte granules, gap
+//         from the end of the run before.
+//   FREE: free_body. The page or extent was freed: captures before it are neither applied nor
+//         verified.
 #pragma once
 
 #include "be/base/le.hh"
@@ -22,16 +25,16 @@ struct log_block_header {
   le64 salt;
   le64 seq;
   le64 group;
-  le64 log_start;       ///< seq from which recovery must read, valid once this group is durable
-  le64 durable_upto;    ///< newest LSN known durable when this block was built
-  le64 prev_checksum;   ///< of block seq - 1; the first of an incarnation: the salt
-  le32 index;           ///< of this block in its group
+  le64 log_start;      ///< seq from which recovery must read, valid once this group is durable
+  le64 durable_upto;   ///< newest LSN known durable when this block was built
+  le64 prev_checksum;  ///< of block seq - 1; the first of an incarnation: the salt
+  le32 index;          ///< of this block in its group
   le32 payload_length;
-  u8 hash_kind;         ///< 1 = XXH3-64
+  u8 hash_kind;  ///< 1 = XXH3-64
   u8 reserved0[7];
-  u8 host_position[16]; ///< in the first block; zero otherwise
+  u8 host_position[16];  ///< in the first block; zero otherwise
   u8 reserved1[24];
-  le64 checksum;        ///< XXH3-64 of the 4096 bytes with this field zero
+  le64 checksum;  ///< XXH3-64 of the 4096 bytes with this field zero
 };
 static_assert(sizeof(log_block_header) == 128 && alignof(log_block_header) == 1);
 
@@ -40,7 +43,10 @@ inline constexpr u16 log_version = 1;
 inline constexpr u32 log_payload_bytes = 4096 - sizeof(log_block_header);
 
 enum class record_type : u8 { invalid = 0, page = 1, free = 2 };
-enum record_flag : u8 { RECORD_MUST_UNDERSTAND = 1, RECORD_FORMAT = 2 };  // FORMAT: zero-fill the page first
+enum record_flag : u8 {
+  RECORD_MUST_UNDERSTAND = 1,
+  RECORD_FORMAT = 2
+};  // FORMAT: zero-fill the page first
 
 struct record_header {
   u8 type;

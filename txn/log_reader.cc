@@ -13,7 +13,8 @@ status immediate_source::read(u64 block, bytes out) {
   return {};
 }
 
-log_reader::log_reader(const log_area& area, u64 store_id, u64 salt, block_source& source, u32 chunk_blocks, u32 chunks)
+log_reader::log_reader(const log_area& area, u64 store_id, u64 salt, block_source& source,
+                       u32 chunk_blocks, u32 chunks)
     : area_(area),
       store_id_(store_id),
       salt_(salt),
@@ -37,7 +38,9 @@ result<const std::byte*> log_reader::raw(u64 seq, u64 end) {
     u64 count = std::min(until - seq, area_.blocks());
     for (u64 done = 0; done < count;) {
       u64 n = std::min(count - done, area_.contiguous(seq + done));
-      if (status s = source_.read(area_.position(seq + done), {at + (done << block_shift), n << block_shift}); !s)
+      if (status s = source_.read(area_.position(seq + done),
+                                  {at + (done << block_shift), n << block_shift});
+          !s)
         return fail(s.error());
       done += n;
     }
@@ -54,13 +57,15 @@ result<const std::byte*> log_reader::block(u64 seq, u64 end) {
   chunk& c = chunks_[seq / chunk_blocks_ % chunks_.size()];
   u64 bit = u64{1} << (seq - c.seq);
   if (!(c.checked & bit)) {
-    if (!block_valid({*r, block_bytes}, store_id_, salt_) || block_header(*r).seq != seq) return fail(errc::corrupt_log);
+    if (!block_valid({*r, block_bytes}, store_id_, salt_) || block_header(*r).seq != seq)
+      return fail(errc::corrupt_log);
     c.checked |= bit;
   }
   return r;
 }
 
-status log_reader::copy(u64 seq, u32 offset, u64 length, u64 end, std::vector<std::byte>& out, u64& group) {
+status log_reader::copy(u64 seq, u32 offset, u64 length, u64 end, std::vector<std::byte>& out,
+                        u64& group) {
   out.clear();
   for (bool first = true; length > 0 || first; first = false, ++seq, offset = 0) {
     if (seq >= end) return fail(errc::corrupt_log);
@@ -68,7 +73,8 @@ status log_reader::copy(u64 seq, u32 offset, u64 length, u64 end, std::vector<st
     if (!b) return fail(b.error());
     if (first) group = block_header(*b).group;
     cbytes payload = block_payload(*b);
-    if (offset > payload.size() || (payload.size() == offset && !first)) return fail(errc::corrupt_log);
+    if (offset > payload.size() || (payload.size() == offset && !first))
+      return fail(errc::corrupt_log);
     u64 n = std::min<u64>(length, payload.size() - offset);
     out.insert(out.end(), payload.data() + offset, payload.data() + offset + n);
     length -= n;

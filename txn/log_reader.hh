@@ -43,14 +43,16 @@ class immediate_source final : public block_source {
 class log_reader {
  public:
   /// `chunk_blocks` are read together, `chunks` are kept.
-  log_reader(const log_area& area, u64 store_id, u64 salt, block_source& source, u32 chunk_blocks, u32 chunks);
+  log_reader(const log_area& area, u64 store_id, u64 salt, block_source& source, u32 chunk_blocks,
+             u32 chunks);
 
-  /// RETURNS: the 4096 bytes, valid until the next call; I1. `io` if the device failed, `corrupt_log` if I1 does not hold.
-  /// Nothing at or after `end` is asked for.
+  /// RETURNS: the 4096 bytes, valid until the next call; I1. `io` if the device failed,
+  /// `corrupt_log` if I1 does not hold. Nothing at or after `end` is asked for.
   result<const std::byte*> block(u64 seq, u64 end);
   /// The 4096 bytes as they are, whatever they are.
   result<const std::byte*> raw(u64 seq, u64 end);
-  /// Copies `length` bytes of payload from `offset` of block `seq` on, across blocks. `group` of the first block.
+  /// Copies `length` bytes of payload from `offset` of block `seq` on, across blocks. `group` of
+  /// the first block.
   status copy(u64 seq, u32 offset, u64 length, u64 end, std::vector<std::byte>& out, u64& group);
 
  private:

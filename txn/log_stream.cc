@@ -7,7 +7,9 @@
 namespace pleach::txn {
 
 log_stream::log_stream(u32 half_blocks, u64 spill_reserve)
-    : half_blocks_(half_blocks), memory_(u64{2} * half_blocks * block_bytes), reserve_(spill_reserve) {
+    : half_blocks_(half_blocks),
+      memory_(u64{2} * half_blocks * block_bytes),
+      reserve_(spill_reserve) {
   spill_.reserve(spill_reserve);
 }
 

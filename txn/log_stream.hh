@@ -1,10 +1,13 @@
-// The byte stream of one group on its way into blocks: records are appended at any time, blocks are finished in order.
+// The byte stream of one group on its way into blocks: records are appended at any time, blocks are
+// finished in order.
 //
-// What it is not: it does no I/O. The log writer takes finished halves and says when they have landed.
+// What it is not: it does no I/O. The log writer takes finished halves and says when they have
+// landed.
 //
-// A record goes to the spill first and is moved on into blocks where there is room. So a writer of a page that the
-// closing group has not drained yet can drain it at any moment, even while both halves are in flight. The spill is
-// normally smaller than its reserve (one largest record and some); what it grows beyond is counted.
+// A record goes to the spill first and is moved on into blocks where there is room. So a writer of
+// a page that the closing group has not drained yet can drain it at any moment, even while both
+// halves are in flight. The spill is normally smaller than its reserve (one largest record and
+// some); what it grows beyond is counted.
 //
 // I1 A block is sealed as not the last one only when a byte of the group follows it.
 // I2 A half that is in flight is not touched.
@@ -31,17 +34,22 @@ class log_stream {
 
   void begin(const block_identity& first);
   std::vector<std::byte>& spill() { return spill_; }
-  /// Moves the spill into blocks. RETURNS: false if it stopped because the present half is full.
+  /// Moves the spill into blocks.
+  /// RETURNS: false if it stopped because the present half is full.
   bool pump();
-  /// Seals the last block. REQUIRES: pump() returned true.
+  /// Seals the last block.
+  /// REQUIRES: pump() returned true.
   void finish();
 
   /// The half that is full or finished.
   half& present() { return halves_[present_]; }
   half& first_half() { return halves_[0]; }
   half& second_half() { return halves_[1]; }
-  std::byte* memory(const half& h) { return memory_.data() + (&h == &halves_[0] ? 0 : half_blocks_ * u64{block_bytes}); }
-  /// Goes on in the other half. RETURNS: false if that is still in flight.
+  std::byte* memory(const half& h) {
+    return memory_.data() + (&h == &halves_[0] ? 0 : half_blocks_ * u64{block_bytes});
+  }
+  /// Goes on in the other half.
+  /// RETURNS: false if that is still in flight.
   bool turn();
 
   u32 half_blocks() const { return half_blocks_; }
@@ -62,10 +70,10 @@ class log_stream {
   u32 present_ = 0;
   block_identity id_;
   std::vector<std::byte> spill_;
-  u64 offset_ = 0;       ///< of the spill: moved on already
+  u64 offset_ = 0;  ///< of the spill: moved on already
   u64 reserve_;
-  u32 fill_ = 0;         ///< payload bytes in the present block
-  u64 blocks_ = 0;       ///< sealed blocks of the group
+  u32 fill_ = 0;    ///< payload bytes in the present block
+  u64 blocks_ = 0;  ///< sealed blocks of the group
   u64 payload_ = 0;
   u64 overflows_ = 0;
   bool active_ = false;

@@ -10,7 +10,8 @@
 namespace pleach::txn {
 
 namespace {
-constexpr u64 large_group_bytes = 64 << 10;  ///< ordered commits do not wait for their timer beyond this
+constexpr u64 large_group_bytes =
+    64 << 10;  ///< ordered commits do not wait for their timer beyond this
 constexpr u32 frees_per_step = 64;
 }  // namespace
 
@@ -19,17 +20,27 @@ log_writer::log_writer(engine_state& e, u32 half_blocks, u64 spill_reserve)
 
 sm::step log_writer::tick(phase p) noexcept {
   switch (p) {
-    case IDLE: return IDLE_tick();
-    case SALT: return SALT_tick();
-    case CLOSE: return CLOSE_tick();
-    case EXTENTS: return EXTENTS_tick();
-    case DRAIN: return DRAIN_tick();
-    case WRITE: return WRITE_tick();
-    case FLUSH: return FLUSH_tick();
-    case PUBLISH: return PUBLISH_tick();
-    case STOP: return STOP_tick();
+    case IDLE:
+      return IDLE_tick();
+    case SALT:
+      return SALT_tick();
+    case CLOSE:
+      return CLOSE_tick();
+    case EXTENTS:
+      return EXTENTS_tick();
+    case DRAIN:
+      return DRAIN_tick();
+    case WRITE:
+      return WRITE_tick();
+    case FLUSH:
+      return FLUSH_tick();
+    case PUBLISH:
+      return PUBLISH_tick();
+    case STOP:
+      return STOP_tick();
     case DONE:
-    case phase_count_: break;
+    case phase_count_:
+      break;
   }
   return go(DONE);
 }
@@ -57,8 +68,8 @@ bool log_writer::wants_close() const {
 bool log_writer::wants_publish() const {
   u64 gain = e_.log_start_for(e_.open->lsn, e_.next_seq) - e_.durable_start;
   if (gain < 2) return false;
-  return e_.credit.contended() ||
-         (e_.credit.available() < static_cast<i64>(e_.shares.total / 2) && gain >= e_.area.blocks() / 8);
+  return e_.credit.contended() || (e_.credit.available() < static_cast<i64>(e_.shares.total / 2) &&
+                                   gain >= e_.area.blocks() / 8);
 }
 
 sm::step log_writer::IDLE_tick() {
@@ -148,11 +159,12 @@ void log_writer::drain(cache::descriptor& d) {
   u32 words = d.size() / granule_bytes;
   for (u32 w = 0; w < words; ++w)
     if (d.capture.map[w] != 0)
-      d.capture.sum += granule_term({d.data + u64{w} * granule_bytes, granule_bytes}, d.capture.seed, w);
+      d.capture.sum +=
+          granule_term({d.data + u64{w} * granule_bytes, granule_bytes}, d.capture.seed, w);
   d.member_link.unlink();
   bool omit = PLEACH_PLANTED("drop_last_capture") && g.members.empty();
-  g.captured += encode_page(stream.spill(), {d.addr, d.gen}, d.format ? RECORD_FORMAT : 0, d.data, d.capture.map,
-                            words, d.capture.sum, omit);
+  g.captured += encode_page(stream.spill(), {d.addr, d.gen}, d.format ? RECORD_FORMAT : 0, d.data,
+                            d.capture.map, words, d.capture.sum, omit);
   std::memset(d.capture.map, 0, words * sizeof(u64));
   d.format = false;
   d.member_lsn = lsn_none;
@@ -195,13 +207,15 @@ sm::step log_writer::DRAIN_tick() {
     if (drain_some(budget)) break;
   }
   stream.finish();
-  one_durable_write_ = !submitted_ && e_.dev.limit().durable_write_is_cheap && !PLEACH_PLANTED("ack_before_flush");
+  one_durable_write_ =
+      !submitted_ && e_.dev.limit().durable_write_is_cheap && !PLEACH_PLANTED("ack_before_flush");
   submit(stream.present(), one_durable_write_);
   if (e_.health != errc::ok) return broken();
 
   u64 used = stream.blocks() * log_payload_bytes;
   if (group_->claimed < used && group_->transactions != 0) ++e_.stats.credit_overruns;
-  if (PLEACH_PLANTED("log_space_reused_early")) used = 0;  // taken for free although recovery needs it
+  if (PLEACH_PLANTED("log_space_reused_early"))
+    used = 0;  // taken for free although recovery needs it
   e_.credit.put(static_cast<i64>(group_->claimed) - static_cast<i64>(used));
   e_.next_seq = stream.next_seq();
   e_.prev_checksum = stream.last_checksum();
@@ -254,7 +268,8 @@ void log_writer::submit(log_stream::half& h, bool durable) {
 void log_writer::half_written(io::request& r) {
   auto& self = *static_cast<log_writer*>(r.owner);
   auto of = [&](half_requests& q) { return &r >= q.r.data() && &r < q.r.data() + q.r.size(); };
-  log_stream::half& h = of(self.requests_[0]) ? self.stream.first_half() : self.stream.second_half();
+  log_stream::half& h =
+      of(self.requests_[0]) ? self.stream.first_half() : self.stream.second_half();
   if (--h.in_flight == 0) h.taken = false;
   self.io_ended(r.code);
 }
@@ -322,7 +337,8 @@ sm::step log_writer::PUBLISH_tick() {
   e_.closing = nullptr;
   u64 freed = log_start_ - e_.durable_start;
   e_.durable_start = log_start_;
-  if (!PLEACH_PLANTED("log_space_reused_early")) e_.credit.put(static_cast<i64>(freed * log_payload_bytes));
+  if (!PLEACH_PLANTED("log_space_reused_early"))
+    e_.credit.put(static_cast<i64>(freed * log_payload_bytes));
   acknowledge();
   return go(IDLE);
 }

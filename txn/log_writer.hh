@@ -1,26 +1,34 @@
-// The log writer: closes the open group, drains it into blocks, writes them, makes them durable, publishes.
+// The log writer: closes the open group, drains it into blocks, writes them, makes them durable,
+// publishes.
 //
 //   forever:
-//     IDLE     await (somebody needs the open group durable, or it is large or old, or log space is short)
-//     SALT     once an opening, before its first log block: new salt and first_seq to all superblock copies,
-//              each written and flushed in turn
-//     CLOSE    the open group is frozen; the next one opens; log_start and durable_upto of its blocks are taken
+//     IDLE     await (somebody needs the open group durable, or it is large or old, or log space
+//              is short)
+//     SALT     once an opening, before its first log block: new salt and first_seq to all
+//              superblock copies, each written and flushed in turn
+//     CLOSE    the open group is frozen; the next one opens; log_start and durable_upto of its
+//              blocks are taken
 //     EXTENTS  if the group refers to data written outside the log: flush that first
-//     DRAIN    page by page into blocks, at most 64 pages a tick; full halves of the buffer are written meanwhile
+//     DRAIN    page by page into blocks, at most 64 pages a tick; full halves of the buffer are
+//              written meanwhile
 //     WRITE    await all writes of the group
 //     FLUSH    unless the group was one durable write
 //     PUBLISH  durable = group; space below its log_start is free; wake
 //
 // What it is not: it decides nothing about pages and holds no credit of its own.
 //
-// I1 One group is on its way at a time, so everything before it is durable, and acknowledgement is in order.
-// I2 A group that refers to extents writes no block before they are flushed: no crash finds the one without the other.
+// I1 One group is on its way at a time, so everything before it is durable, and acknowledgement is
+//    in order.
+// I2 A group that refers to extents writes no block before they are flushed: no crash finds the one
+//    without the other.
 // I3 No block of this opening is written before every superblock copy has its salt.
-// I4 A failed write or flush stops the store; nothing is retried (the kernel may have dropped what it had).
+// I4 A failed write or flush stops the store; nothing is retried (the kernel may have dropped what
+//    it had).
 //
-// Why it never waits for ever: draining needs no resource but the buffer, and the buffer only I/O. The blocks of a
-// group were credited before its pages changed, an empty group uses the two blocks that nobody can claim, so page
-// writes (which wait for durable) never wait for log space that waits for page writes.
+// Why it never waits for ever: draining needs no resource but the buffer, and the buffer only I/O.
+// The blocks of a group were credited before its pages changed, an empty group uses the two blocks
+// that nobody can claim, so page writes (which wait for durable) never wait for log space that
+// waits for page writes.
 #pragma once
 
 #include <array>
@@ -33,16 +41,16 @@ namespace pleach::txn {
 
 struct engine_state;
 
-#define PLEACH_LOG_WRITER_PHASES(X)        \
-  X(IDLE, WAIT, IDLE, SALT, CLOSE, STOP)   \
-  X(SALT, WAIT, SALT, CLOSE, STOP)         \
-  X(CLOSE, NOWAIT, EXTENTS, DRAIN)         \
-  X(EXTENTS, WAIT, EXTENTS, DRAIN, STOP)   \
-  X(DRAIN, WAIT, DRAIN, WRITE, STOP)       \
+#define PLEACH_LOG_WRITER_PHASES(X)           \
+  X(IDLE, WAIT, IDLE, SALT, CLOSE, STOP)      \
+  X(SALT, WAIT, SALT, CLOSE, STOP)            \
+  X(CLOSE, NOWAIT, EXTENTS, DRAIN)            \
+  X(EXTENTS, WAIT, EXTENTS, DRAIN, STOP)      \
+  X(DRAIN, WAIT, DRAIN, WRITE, STOP)          \
   X(WRITE, WAIT, WRITE, FLUSH, PUBLISH, STOP) \
-  X(FLUSH, WAIT, FLUSH, PUBLISH, STOP)     \
-  X(PUBLISH, NOWAIT, IDLE)                 \
-  X(STOP, WAIT, STOP, DONE)                \
+  X(FLUSH, WAIT, FLUSH, PUBLISH, STOP)        \
+  X(PUBLISH, NOWAIT, IDLE)                    \
+  X(STOP, WAIT, STOP, DONE)                   \
   X(DONE, NOWAIT)
 
 class log_writer final : public sm::machine<log_writer> {
@@ -93,7 +101,7 @@ class log_writer final : public sm::machine<log_writer> {
   void io_ended(errc code);
 
   engine_state& e_;
-  group* group_ = nullptr;   ///< on its way
+  group* group_ = nullptr;  ///< on its way
   u64 log_start_ = 0;
   std::array<half_requests, 2> requests_;
   io::request aux_;
@@ -103,10 +111,10 @@ class log_writer final : public sm::machine<log_writer> {
   u32 in_flight_ = 0;
   u32 salt_step_ = 0;
   errc io_error_ = errc::ok;
-  bool asleep_ = false;      ///< IDLE waits for `wake`
+  bool asleep_ = false;  ///< IDLE waits for `wake`
   bool stopping_ = false;
-  bool flushed_ = false;     ///< the present phase's flush was queued
-  bool submitted_ = false;   ///< a half of the group went out before its end
+  bool flushed_ = false;    ///< the present phase's flush was queued
+  bool submitted_ = false;  ///< a half of the group went out before its end
   bool one_durable_write_ = false;
 };
 

@@ -5,7 +5,8 @@ namespace pleach::txn {
 sm::step page_load_op::tick(phase p) noexcept {
   switch (p) {
     case GRANT:
-      return pages_->grants().take(grant_, *this, ref_.addr.blocks()) ? go(PIN) : wait(PIN, "frame grant");
+      return pages_->grants().take(grant_, *this, ref_.addr.blocks()) ? go(PIN)
+                                                                      : wait(PIN, "frame grant");
     case PIN:
       if (page == nullptr) page = pages_->pin(ref_);
       if (page->state == cache::page_state::LOADING) return wait_in(page->waiters, PIN);
@@ -15,7 +16,8 @@ sm::step page_load_op::tick(phase p) noexcept {
       if (out.code != errc::ok) release();
       return go(DONE);
     case DONE:
-    case phase_count_: break;
+    case phase_count_:
+      break;
   }
   return go(DONE);
 }

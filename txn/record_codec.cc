@@ -67,8 +67,8 @@ map_measure measure_map(const u64* map, u32 words) {
   return m;
 }
 
-u64 encode_page(std::vector<std::byte>& out, page_ref ref, u8 flags, const std::byte* page, const u64* map, u32 words,
-                u64 sum, bool omit_last_run) {
+u64 encode_page(std::vector<std::byte>& out, page_ref ref, u8 flags, const std::byte* page,
+                const u64* map, u32 words, u64 sum, bool omit_last_run) {
   map_measure m = measure_map(map, words);
   u64 begin = out.size();
   out.resize(begin + sizeof(record_header) + m.body_bytes);
@@ -121,10 +121,12 @@ status apply_page(cbytes body, bytes page) {
   u64 at = 0;
   for (; runs > 0; --runs) {
     u32 gap, count;
-    if (!get_varint(p, end, gap) || !get_varint(p, end, count) || count == 0) return fail(errc::bad_record);
+    if (!get_varint(p, end, gap) || !get_varint(p, end, count) || count == 0)
+      return fail(errc::bad_record);
     at += u64{gap} * capture_granule_bytes;
     u64 length = u64{count} * capture_granule_bytes;
-    if (at + length > page.size() || length > static_cast<u64>(end - p)) return fail(errc::bad_record);
+    if (at + length > page.size() || length > static_cast<u64>(end - p))
+      return fail(errc::bad_record);
     std::memcpy(page.data() + at, p, length);
     p += length;
     at += length;

@@ -68,7 +68,8 @@ class page_batch {
   void wait_below(u32 limit) {
     limit_ = limit;
     if (in_flight_ < limit) return;
-    status s = loop_.run_while([](void* b) { return static_cast<page_batch*>(b)->too_many(); }, this);
+    status s =
+        loop_.run_while([](void* b) { return static_cast<page_batch*>(b)->too_many(); }, this);
     PLEACH_ASSERT(s);  // else the device would write into memory that is gone
   }
   bool too_many() const { return in_flight_ >= limit_; }
@@ -83,12 +84,14 @@ class page_batch {
 };
 
 std::string name_of_page(page_addr a) {
-  return "page at block " + std::to_string(a.block()) + " (" + std::to_string(a.blocks()) + " blocks)";
+  return "page at block " + std::to_string(a.block()) + " (" + std::to_string(a.blocks()) +
+         " blocks)";
 }
 
 class replay {
  public:
-  replay(sm::reactor& loop, io::device& dev, volume& v, u64 buffer_bytes, u64 window_blocks, std::string& report)
+  replay(sm::reactor& loop, io::device& dev, volume& v, u64 buffer_bytes, u64 window_blocks,
+         std::string& report)
       : loop_(loop),
         dev_(dev),
         v_(v),
@@ -102,7 +105,8 @@ class replay {
   status run(const recovery_index& index, const log_window& w, u64& pages);
 
  private:
-  /// Log blocks kept in memory. A larger window is read block by block, as the records of a page lie all over it.
+  /// Log blocks kept in memory. A larger window is read block by block, as the records of a page
+  /// lie all over it.
   static constexpr u32 kept_blocks = 1024;
 
   status one_batch(const log_window& w);
@@ -136,7 +140,8 @@ status replay::run(const recovery_index& index, const log_window& w, u64& pages)
     if (status s = one_batch(w); !s) return s;
   }
   if (status s = one_batch(w); !s) return s;
-  if (status s = flush_device(loop_, dev_); !s) return error(s.error(), "recovery: the flush failed");
+  if (status s = flush_device(loop_, dev_); !s)
+    return error(s.error(), "recovery: the flush failed");
   return {};
 }
 
@@ -144,13 +149,15 @@ status replay::one_batch(const log_window& w) {
   batch_.transfer(io::request_kind::READ);
   for (page_batch::page& p : batch_.pages()) {
     if (p.code != errc::ok)
-      return error(p.code, "recovery: reading " + name_of_page(p.addr()) + " failed: " + sentence_of(p.code));
+      return error(p.code, "recovery: reading " + name_of_page(p.addr()) +
+                               " failed: " + sentence_of(p.code));
     if (status s = apply(p, w); !s) return s;
   }
   batch_.transfer(io::request_kind::WRITE);
   for (page_batch::page& p : batch_.pages())
     if (p.code != errc::ok)
-      return error(p.code, "recovery: writing " + name_of_page(p.addr()) + " failed: " + sentence_of(p.code));
+      return error(p.code, "recovery: writing " + name_of_page(p.addr()) +
+                               " failed: " + sentence_of(p.code));
   batch_.clear();
   return {};
 }
@@ -159,17 +166,22 @@ status replay::apply(page_batch::page& p, const log_window& w) {
   bytes page{p.data, p.addr().size()};
   if (!p.entries.front().is_format()) {
     if (is_newer_than_log(page, p.addr(), v_.store_id(), w))
-      return error(errc::corrupt_log, "log corrupt: it ends at LSN " + std::to_string(w.last) + ", but " + name_of_page(p.addr()) +
-                                          " was written by LSN " + std::to_string(u64{header_of(page.data()).lsn}));
+      return error(errc::corrupt_log, "log corrupt: it ends at LSN " + std::to_string(w.last) +
+                                          ", but " + name_of_page(p.addr()) +
+                                          " was written by LSN " +
+                                          std::to_string(u64{header_of(page.data()).lsn}));
   }
   u64 sum = 0;
   lsn_t lsn = 0;
   status s = apply_entries(p.entries, reader_, w, v_.store_id(), page, body_, sum, lsn);
   if (!s && s.error() == errc::corrupt)
     return error(errc::corrupt, "recovery: " + name_of_page(p.addr()) +
-                                    " differs from its after-image in the log: a sector of it is damaged, or a write was lost");
-  if (!s) return error(s.error() == errc::io ? errc::io : errc::corrupt_log,
-                       "recovery: the log records of " + name_of_page(p.addr()) + " cannot be read: " + sentence_of(s.error()));
+                                    " differs from its after-image in the log: a sector of it is "
+                                    "damaged, or a write was lost");
+  if (!s)
+    return error(s.error() == errc::io ? errc::io : errc::corrupt_log,
+                 "recovery: the log records of " + name_of_page(p.addr()) +
+                     " cannot be read: " + sentence_of(s.error()));
   stamp(page, sum, lsn);
   return {};
 }
@@ -178,15 +190,16 @@ status replay::apply(page_batch::page& p, const log_window& w) {
 
 std::string describe(const log_window& w) {
   if (w.empty) return "log empty";
-  std::string s = "log: " + std::to_string(w.groups) + " groups, " + std::to_string(w.records) + " records up to LSN " +
-                  std::to_string(w.last);
+  std::string s = "log: " + std::to_string(w.groups) + " groups, " + std::to_string(w.records) +
+                  " records up to LSN " + std::to_string(w.last);
   if (w.dropped_blocks != 0)
-    s += "; torn tail of " + std::to_string(w.dropped_blocks * block_bytes) + " bytes dropped (never acknowledged)";
+    s += "; torn tail of " + std::to_string(w.dropped_blocks * block_bytes) +
+         " bytes dropped (never acknowledged)";
   return s;
 }
 
-result<recovery_result> recover(sm::reactor& loop, io::device& dev, volume& v, u64 index_bytes, u64 buffer_bytes,
-                                std::string& report) {
+result<recovery_result> recover(sm::reactor& loop, io::device& dev, volume& v, u64 index_bytes,
+                                u64 buffer_bytes, std::string& report) {
   recovery_result r;
   if (v.super.clean_seq != 0) {
     r.next_seq = v.super.clean_seq;
@@ -207,8 +220,9 @@ result<recovery_result> recover(sm::reactor& loop, io::device& dev, volume& v, u
   index.seal();
   r.next_seq = w->end;
   r.last = w->last;
-  // Groups beyond the last may have been durable, and damage of the log looks like a torn tail. Pages of theirs that reached home
-  // would fit nothing: their numbers are never used again, so that such a page is known for what it is.
+  // Groups beyond the last may have been durable, and damage of the log looks like a torn tail.
+  // Pages of theirs that reached home would fit nothing: their numbers are never used again, so
+  // that such a page is known for what it is.
   r.next_lsn = r.last + area.blocks() + 1;
   r.anything = true;
   if (PLEACH_PLANTED("recovery_discards_before_flush")) {
@@ -217,7 +231,10 @@ result<recovery_result> recover(sm::reactor& loop, io::device& dev, volume& v, u
     if (status s = write_superblocks(loop, dev, v); !s) return fail(s.error());
   }
   if (!index.entries().empty())
-    if (status s = replay(loop, dev, v, buffer_bytes, w->end - w->start, report).run(index, *w, r.pages); !s) return fail(s.error());
+    if (status s =
+            replay(loop, dev, v, buffer_bytes, w->end - w->start, report).run(index, *w, r.pages);
+        !s)
+      return fail(s.error());
   report = describe(*w) + "; " + std::to_string(r.pages) + " pages recovered";
   return r;
 }

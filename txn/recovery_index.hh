@@ -2,17 +2,19 @@
 //
 // What it is not: it holds no record bytes; readers fetch those from the log.
 //
-// Position = (block relative to the window's first) << 12 | offset in its payload. Positions grow with LSNs, so "before the
-// last FREE" is a comparison of positions (an address is never both changed and freed by records of one group).
+// Position = (block relative to the window's first) << 12 | offset in its payload. Positions grow
+// with LSNs, so "before the last FREE" is a comparison of positions (an address is never both
+// changed and freed by records of one group).
 //
-// I1 After `seal` the entries of a page are those that still matter, in log order: none before its last FREE, none before its
+// I1 After `seal` the entries of a page are those that still matter, in log order: none before its
+// last FREE, none before its
 //    last FORMAT.
 #pragma once
 
 #include <vector>
 
-#include "be/base/types.hh"
 #include "be/base/error.hh"
+#include "be/base/types.hh"
 
 namespace pleach::txn {
 
@@ -33,9 +35,12 @@ struct index_entry {
 class recovery_index {
  public:
   /// `most_bytes` is reserved at once: address space until it is used.
-  explicit recovery_index(u64 most_bytes) : most_(most_bytes / sizeof(index_entry)) { entries_.reserve(most_); }
+  explicit recovery_index(u64 most_bytes) : most_(most_bytes / sizeof(index_entry)) {
+    entries_.reserve(most_);
+  }
 
-  /// Entries of a group whose end has not been seen yet; `commit` keeps them, `drop` forgets them. RETURNS: false: full.
+  /// Entries of a group whose end has not been seen yet; `commit` keeps them, `drop` forgets them.
+  /// RETURNS: false: full.
   bool add(const index_entry& e) {
     if (entries_.size() == most_) return false;
     entries_.push_back(e);
@@ -47,7 +52,8 @@ class recovery_index {
   void seal();
 
   std::span<const index_entry> entries() const { return entries_; }
-  /// RETURNS: the entries of the page, empty if the log does not touch it. REQUIRES: sealed.
+  /// RETURNS: the entries of the page, empty if the log does not touch it.
+  /// REQUIRES: sealed.
   std::span<const index_entry> of(page_addr addr) const;
   u64 bytes() const { return entries_.size() * sizeof(index_entry); }
 

@@ -61,7 +61,8 @@ class record_parser {
       if (length != sizeof(free_body)) return bad("a FREE record has the wrong length");
       need_ += sizeof(free_body);
     } else {
-      if (head().type == 0 || (head().flags & RECORD_MUST_UNDERSTAND)) return bad("a record of unknown type");
+      if (head().type == 0 || (head().flags & RECORD_MUST_UNDERSTAND))
+        return bad("a record of unknown type");
       have_ = 0;
       skip_ = length;
     }
@@ -72,10 +73,13 @@ class record_parser {
     const std::byte* b = head_ + sizeof(record_header);
     bool page = static_cast<record_type>(head().type) == record_type::page;
     page_addr addr(u64{reinterpret_cast<const page_body*>(b)->addr});  // both bodies begin with it
-    if (addr.block() == 0 || addr.block() + addr.blocks() > super_.blocks) return bad("a record of a page outside of the volume");
-    if (page && overlaps_fixed(addr)) return bad("a record of a page inside the log or a superblock");
+    if (addr.block() == 0 || addr.block() + addr.blocks() > super_.blocks)
+      return bad("a record of a page outside of the volume");
+    if (page && overlaps_fixed(addr))
+      return bad("a record of a page inside the log or a superblock");
     u32 length = head().length;
-    if (page && length > max_page_body(addr.size())) return bad("a PAGE record longer than its page allows");
+    if (page && length > max_page_body(addr.size()))
+      return bad("a PAGE record longer than its page allows");
     entry_.addr = addr.raw;
     entry_.what = page ? length : index_entry::free_bit;
     if (page && (head().flags & RECORD_FORMAT)) entry_.what |= index_entry::format_bit;
@@ -87,7 +91,9 @@ class record_parser {
   }
 
   bool overlaps_fixed(page_addr a) const {
-    auto hits = [&](u64 start, u64 blocks) { return a.block() < start + blocks && start < a.block() + a.blocks(); };
+    auto hits = [&](u64 start, u64 blocks) {
+      return a.block() < start + blocks && start < a.block() + a.blocks();
+    };
     for (const log_segment& s : super_.log)
       if (hits(s.start, s.blocks)) return true;
     for (u32 i = 0; i < superblock_copies; ++i)
@@ -111,7 +117,8 @@ struct log_head {
 };
 
 /// Step 1: every block of the log, in order of position.
-status find_head(const log_area& area, const superblock& super, block_source& source, log_head& head) {
+status find_head(const log_area& area, const superblock& super, block_source& source,
+                 log_head& head) {
   constexpr u64 chunk = 64;
   block_buffer memory(chunk * block_bytes);
   u64 store_id = load_le<u64>(super.uuid);
@@ -121,9 +128,12 @@ status find_head(const log_area& area, const superblock& super, block_source& so
     for (u64 i = 0; i < n; ++i) {
       const std::byte* b = memory.data() + (i << block_shift);
       const log_block_header& h = block_header(b);
-      if (h.magic != log_magic || h.salt != super.salt || h.seq < super.first_seq || area.index(h.seq) != at + i) continue;
+      if (h.magic != log_magic || h.salt != super.salt || h.seq < super.first_seq ||
+          area.index(h.seq) != at + i)
+        continue;
       if (head.found && h.seq <= head.seq) continue;
-      if (PLEACH_PLANTED("seq_off_by_one_at_wrap") && at + i == 0 && h.seq != super.first_seq) continue;
+      if (PLEACH_PLANTED("seq_off_by_one_at_wrap") && at + i == 0 && h.seq != super.first_seq)
+        continue;
       if (!block_valid({b, block_bytes}, store_id, super.salt)) continue;
       head = {true, h.seq, h.log_start, h.group, h.durable_upto, h.index, h.flags};
     }
@@ -134,7 +144,8 @@ status find_head(const log_area& area, const superblock& super, block_source& so
 
 class walker {
  public:
-  walker(const log_area& a, const superblock& s, log_reader& r, recovery_index& i, std::string& text, const log_head& h)
+  walker(const log_area& a, const superblock& s, log_reader& r, recovery_index& i,
+         std::string& text, const log_head& h)
       : area(a), super(s), reader(r), index(i), why(text), head(h) {}
   result<log_window> run();
 
@@ -150,7 +161,7 @@ class walker {
   bool follows(const log_block_header& h, u64 seq) const;
   result<log_window> ended(u64 seq);
 
-  bool inside = false;       ///< between FIRST and LAST
+  bool inside = false;  ///< between FIRST and LAST
   bool first = true;
   lsn_t group = 0;
   u32 next_index = 0;
@@ -159,8 +170,10 @@ class walker {
 
 /// RETURNS: whether the valid block is what must come now.
 bool walker::follows(const log_block_header& h, u64 seq) const {
-  bool chain = first ? (seq != super.first_seq || h.prev_checksum == super.salt) : h.prev_checksum == prev;
-  // Salt and chain guard against the same ghosts: the plant that leaves the salt must leave the chain too.
+  bool chain =
+      first ? (seq != super.first_seq || h.prev_checksum == super.salt) : h.prev_checksum == prev;
+  // Salt and chain guard against the same ghosts: the plant that leaves the salt must leave the
+  // chain too.
   if (!chain && !PLEACH_PLANTED("chain_ignored") && !PLEACH_PLANTED("no_salt_bump")) return false;
   bool opens = h.flags & BLOCK_FIRST;
   if (inside) return !opens && h.group == group && h.index == next_index;
@@ -172,17 +185,20 @@ result<log_window> walker::run() {
   record_parser parser(super, index);
   w.empty = false;
   w.start = w.end = head.log_start;
-  // Nothing before log_start is needed; the last group known then is the one before the first to come.
+  // Nothing before log_start is needed; the last group known then is the one before the first to
+  // come.
   w.last = head.seq - head.index == head.log_start ? head.group - 1 : lsn_t{super.base_lsn};
   w.durable_upto = head.durable_upto;
   for (u64 seq = head.log_start; seq <= head.seq; ++seq) {
     result<const std::byte*> b = reader.block(seq, head.seq + 1);
     if (!b && b.error() != errc::corrupt_log) {
-      why = "reading log block " + std::to_string(seq) + " at block " + std::to_string(area.position(seq)) + " failed";
+      why = "reading log block " + std::to_string(seq) + " at block " +
+            std::to_string(area.position(seq)) + " failed";
       return fail(b.error());
     }
     if (!b || !follows(block_header(*b), seq)) {
-      if (PLEACH_PLANTED("group_first_last_only") && inside && head.group == group && (head.flags & BLOCK_LAST)) {
+      if (PLEACH_PLANTED("group_first_last_only") && inside && head.group == group &&
+          (head.flags & BLOCK_LAST)) {
         index.commit();
         w.end = head.seq + 1;
         w.last = group;
@@ -200,9 +216,10 @@ result<log_window> walker::run() {
     }
     if (status s = parser.feed(block_payload(*b), static_cast<u32>(seq - head.log_start)); !s) {
       why = s.error() == errc::no_memory
-                ? "the log holds more records than the recovery index may (" + std::to_string(index.bytes() >> 20) +
-                      " MiB): open with a larger cache"
-                : "log block " + std::to_string(seq) + ": " + (parser.problem ? parser.problem : "bad record");
+                ? "the log holds more records than the recovery index may (" +
+                      std::to_string(index.bytes() >> 20) + " MiB): open with a larger cache"
+                : "log block " + std::to_string(seq) + ": " +
+                      (parser.problem ? parser.problem : "bad record");
       return fail(s.error() == errc::no_memory ? errc::no_memory : errc::corrupt_log);
     }
     prev = h.checksum;
@@ -228,12 +245,13 @@ result<log_window> walker::run() {
 result<log_window> walker::ended(u64 seq) {
   index.drop();
   lsn_t broken = inside ? group : group + 1;
-  // Broken at its very start: the group is the head's own, or one that was durable before the head's was begun.
+  // Broken at its very start: the group is the head's own, or one that was durable before the
+  // head's was begun.
   if (first) broken = head.seq - head.index == seq ? head.group : head.durable_upto;
   if (head.durable_upto >= broken && broken != 0) {
-    why = "log corrupt at LSN " + std::to_string(broken) + " (log block " + std::to_string(seq) + " at block " +
-          std::to_string(area.position(seq)) + "): groups up to " + std::to_string(head.durable_upto) +
-          " had been acknowledged and cannot be read";
+    why = "log corrupt at LSN " + std::to_string(broken) + " (log block " + std::to_string(seq) +
+          " at block " + std::to_string(area.position(seq)) + "): groups up to " +
+          std::to_string(head.durable_upto) + " had been acknowledged and cannot be read";
     return fail(errc::corrupt_log);
   }
   w.dropped_blocks = head.seq + 1 - w.end;
@@ -242,8 +260,8 @@ result<log_window> walker::ended(u64 seq) {
 
 }  // namespace
 
-result<log_window> scan_log(const log_area& area, const superblock& super, block_source& source, recovery_index& index,
-                            std::string& why) {
+result<log_window> scan_log(const log_area& area, const superblock& super, block_source& source,
+                            recovery_index& index, std::string& why) {
   log_head head;
   if (status s = find_head(area, super, source, head); !s) {
     why = "reading the log failed";
@@ -256,8 +274,9 @@ result<log_window> scan_log(const log_area& area, const superblock& super, block
     return w;
   }
   bool sane = head.log_start >= super.first_seq && head.log_start <= head.seq &&
-              head.seq - head.log_start < area.blocks() && head.index <= head.seq - super.first_seq &&
-              head.group > super.base_lsn && head.durable_upto < head.group;
+              head.seq - head.log_start < area.blocks() &&
+              head.index <= head.seq - super.first_seq && head.group > super.base_lsn &&
+              head.durable_upto < head.group;
   if (!sane) {
     why = "log block " + std::to_string(head.seq) + " contradicts itself";
     return fail(errc::corrupt_log);

@@ -1,9 +1,10 @@
-// What memory knows of the free space beyond the bitmap pages: reservations, and freed blocks that are not reusable yet.
+// What memory knows of the free space beyond the bitmap pages: reservations, and freed blocks that
+// are not reusable yet.
 //
 // What it is not: it pins nothing and captures nothing; alloc_op and the engine do.
 //
 // I1 A run is handed out only if its bits are 0 and no busy run overlaps it.
-// I2 A freed run stays busy until its group is durable and no I/O to it is pending (DESIGN 7).
+// I2 A freed run stays busy until its group is durable and no I/O to it is pending.
 // I3 Reserving changes memory only; the bit is set in ACT.
 #pragma once
 
@@ -22,8 +23,8 @@ class space_table {
     std::vector<block_run> busy;  ///< sorted by start
     std::vector<lsn_t> since;     ///< of each: 0 = reserved, else the group that freed it
     u32 busy_blocks = 0;
-    u32 free_bits = unknown;      ///< zero bits in the bitmap, once it was seen
-    u32 failed_count = ~0u;       ///< no run of this many blocks was found since the last change
+    u32 free_bits = unknown;  ///< zero bits in the bitmap, once it was seen
+    u32 failed_count = ~0u;   ///< no run of this many blocks was found since the last change
   };
 
   /// `blocks`: size up to which space may be allocated.
@@ -39,12 +40,14 @@ class space_table {
   void learn(u64 g, cbytes page);
   /// RETURNS: false if `g` can certainly not hold a run of `blocks` now.
   bool may_hold(u64 g, u32 blocks) const;
-  /// I1. RETURNS: first block of the volume, reserved; 0: none.
+  /// I1.
+  /// RETURNS: first block of the volume, reserved; 0: none.
   u64 reserve(u64 g, u32 blocks, u32 hint, cbytes page);
   /// A reservation is given back, or its bits are set (`taken`).
   void end_reservation(u64 block, u32 blocks, bool taken);
   void freed(u64 block, u32 blocks, lsn_t lsn);
-  /// Drops freed runs of group `g` that have become reusable. RETURNS: runs dropped.
+  /// Drops freed runs of group `g` that have become reusable.
+  /// RETURNS: runs dropped.
   u32 purge(u64 g, lsn_t durable, const cache::page_cache& pages);
   /// RETURNS: freed runs of at least something that are not reusable yet.
   bool deferred() const { return deferred_ != 0; }

@@ -1,10 +1,10 @@
 // Checksums: XXH3-64 of byte ranges, and the per-granule term of a page sum.
 //
-// Page sum = sum over 512-byte granules of mix(XXH3-64(granule) ^ seed(identity, index)), modulo 2^64.
-// Being a sum it can be kept up to date granule by granule; being seeded by identity and index it sees
-// swapped granules and pages at the wrong place. (XXH3 with a seed rebuilds its secret on each call for
-// inputs over 240 bytes; hashing unseeded and mixing the seed in afterwards costs a third less and is
-// what the format defines.)
+// Page sum = sum over 512-byte granules of mix(XXH3-64(granule) ^ seed(identity, index)), modulo
+// 2^64. Being a sum it can be kept up to date granule by granule; being seeded by identity and
+// index it sees swapped granules and pages at the wrong place. (XXH3 with a seed rebuilds its
+// secret on each call for inputs over 240 bytes; hashing unseeded and mixing the seed in afterwards
+// costs a third less and is what the format defines.)
 #pragma once
 
 #include "be/base/types.hh"

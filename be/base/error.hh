@@ -1,7 +1,7 @@
 // Outcomes of operations. One x-macro is the only list of codes: name, class, number, sentence.
 //
-// Callers test the *class* (`not_found`, `no_space`, ...). A code is a u32, class << 16 | number, so
-// it travels through the C ABI and through on-disk records unchanged. Numbers are never reused.
+// Callers test the *class* (`not_found`, `no_space`, ...). A code is a u32, class << 16 | number,
+// so it travels through the C ABI and through on-disk records unchanged. Numbers are never reused.
 // Restarts inside the engine are not errors and have no code here.
 #pragma once
 
@@ -32,47 +32,47 @@ enum class error_class : u16 {
 };
 
 // X(name, class, number, sentence)
-#define PLEACH_ERROR_CODES(X)                                                                     \
-  X(ok, ok, 0, "done")                                                                            \
-  X(not_found, not_found, 1, "the key is not there")                                              \
-  X(unknown_tree, not_found, 2, "unknown tree")                                                   \
-  X(no_file, not_found, 3, "no such file")                                                        \
-  X(exists, exists, 1, "the key is there already")                                                \
-  X(tree_exists, exists, 2, "the tree exists already")                                            \
-  X(file_exists, exists, 3, "the file exists already")                                            \
-  X(invalid, invalid, 1, "the call is not allowed here")                                          \
-  X(bad_argument, invalid, 2, "an argument is out of range")                                      \
-  X(not_a_store, invalid, 3, "not a Pleach store")                                                \
-  X(too_small, invalid, 4, "too small")                                                           \
-  X(wrong_thread, invalid, 5, "called from another thread than the one that polls")              \
-  X(forked, invalid, 6, "called in a forked child of the process that opened the store")         \
-  X(callback_failed, invalid, 7, "the caller's callback threw")                                   \
-  X(tree_closed, invalid, 8, "the tree handle is closed or its tree is destroyed")                \
-  X(no_space, no_space, 1, "no space left in the store")                                          \
-  X(device_full, no_space, 2, "no space left on the device below the store")                      \
-  X(no_credit, no_credit, 1, "the log has no room for this transaction")                          \
-  X(busy, busy, 1, "in use")                                                                      \
-  X(already_open, busy, 2, "already open")                                                        \
-  X(mounted, busy, 3, "the device is mounted or holds another signature")                         \
-  X(conflict, conflict, 1, "another transaction changed what this one read")                      \
-  X(cancelled, cancelled, 1, "cancelled")                                                         \
-  X(timed_out, cancelled, 2, "the deadline passed")                                               \
-  X(closing, cancelled, 3, "the store is closing")                                                \
-  X(corrupt, corrupt, 1, "corrupt page")                                                          \
-  X(corrupt_log, corrupt, 2, "corrupt log")                                                       \
-  X(corrupt_superblock, corrupt, 3, "corrupt superblock")                                         \
-  X(truncated, corrupt, 4, "truncated")                                                           \
-  X(bad_record, corrupt, 5, "a record breaks the rules of its format")                            \
-  X(io, io, 1, "the device reported an error")                                                    \
-  X(device_gone, io, 2, "the device is gone")                                                     \
-  X(unsupported, unsupported, 1, "not supported by this build or device")                         \
-  X(newer_format, unsupported, 2, "the store uses a feature that this program does not know")    \
-  X(read_only, read_only, 1, "read-only")                                                         \
-  X(too_large, too_large, 1, "too large")                                                         \
-  X(key_too_large, too_large, 2, "the key is too large")                                          \
-  X(value_too_large, too_large, 3, "the value is too large")                                      \
-  X(no_memory, no_memory, 1, "the memory budget is too small for this")                           \
-  X(failed, failed, 1, "the store failed earlier and must be reopened")                           \
+#define PLEACH_ERROR_CODES(X)                                                                 \
+  X(ok, ok, 0, "done")                                                                        \
+  X(not_found, not_found, 1, "the key is not there")                                          \
+  X(unknown_tree, not_found, 2, "unknown tree")                                               \
+  X(no_file, not_found, 3, "no such file")                                                    \
+  X(exists, exists, 1, "the key is there already")                                            \
+  X(tree_exists, exists, 2, "the tree exists already")                                        \
+  X(file_exists, exists, 3, "the file exists already")                                        \
+  X(invalid, invalid, 1, "the call is not allowed here")                                      \
+  X(bad_argument, invalid, 2, "an argument is out of range")                                  \
+  X(not_a_store, invalid, 3, "not a Pleach store")                                            \
+  X(too_small, invalid, 4, "too small")                                                       \
+  X(wrong_thread, invalid, 5, "called from another thread than the one that polls")           \
+  X(forked, invalid, 6, "called in a forked child of the process that opened the store")      \
+  X(callback_failed, invalid, 7, "the caller's callback threw")                               \
+  X(tree_closed, invalid, 8, "the tree handle is closed or its tree is destroyed")            \
+  X(no_space, no_space, 1, "no space left in the store")                                      \
+  X(device_full, no_space, 2, "no space left on the device below the store")                  \
+  X(no_credit, no_credit, 1, "the log has no room for this transaction")                      \
+  X(busy, busy, 1, "in use")                                                                  \
+  X(already_open, busy, 2, "already open")                                                    \
+  X(mounted, busy, 3, "the device is mounted or holds another signature")                     \
+  X(conflict, conflict, 1, "another transaction changed what this one read")                  \
+  X(cancelled, cancelled, 1, "cancelled")                                                     \
+  X(timed_out, cancelled, 2, "the deadline passed")                                           \
+  X(closing, cancelled, 3, "the store is closing")                                            \
+  X(corrupt, corrupt, 1, "corrupt page")                                                      \
+  X(corrupt_log, corrupt, 2, "corrupt log")                                                   \
+  X(corrupt_superblock, corrupt, 3, "corrupt superblock")                                     \
+  X(truncated, corrupt, 4, "truncated")                                                       \
+  X(bad_record, corrupt, 5, "a record breaks the rules of its format")                        \
+  X(io, io, 1, "the device reported an error")                                                \
+  X(device_gone, io, 2, "the device is gone")                                                 \
+  X(unsupported, unsupported, 1, "not supported by this build or device")                     \
+  X(newer_format, unsupported, 2, "the store uses a feature that this program does not know") \
+  X(read_only, read_only, 1, "read-only")                                                     \
+  X(too_large, too_large, 1, "too large")                                                     \
+  X(key_too_large, too_large, 2, "the key is too large")                                      \
+  X(value_too_large, too_large, 3, "the value is too large")                                  \
+  X(no_memory, no_memory, 1, "the memory budget is too small for this")                       \
+  X(failed, failed, 1, "the store failed earlier and must be reopened")                       \
   X(outcome_unknown, failed, 2, "the store failed before this commit was acknowledged")
 
 enum class errc : u32 {
@@ -82,8 +82,12 @@ enum class errc : u32 {
 #undef PLEACH_X
 };
 
-constexpr error_class class_of(errc e) { return static_cast<error_class>(static_cast<u32>(e) >> 16); }
-constexpr bool is_ok(errc e) { return e == errc::ok; }
+constexpr error_class class_of(errc e) {
+  return static_cast<error_class>(static_cast<u32>(e) >> 16);
+}
+constexpr bool is_ok(errc e) {
+  return e == errc::ok;
+}
 
 /// RETURNS: the identifier of `e` ("not_found"), or "unknown"; static storage.
 const char* name_of(errc e);
@@ -98,6 +102,8 @@ errc from_errno(int negative_errno);
 template <class T>
 using result = std::expected<T, errc>;
 using status = std::expected<void, errc>;
-inline std::unexpected<errc> fail(errc e) { return std::unexpected<errc>(e); }
+inline std::unexpected<errc> fail(errc e) {
+  return std::unexpected<errc>(e);
+}
 
 }  // namespace pleach

@@ -1,5 +1,5 @@
-// A vector of trivially copyable elements whose first N live inside it: no heap for ordinary operations, the heap for
-// large batches. Not thread-safe, not copyable.
+// A vector of trivially copyable elements whose first N live inside it: no heap for ordinary
+// operations, the heap for large batches. Not thread-safe, not copyable.
 #pragma once
 
 #include <cstdlib>
@@ -36,7 +36,8 @@ class inline_vector {
   std::span<const T> span() const { return {data_, size_}; }
 
   void push_back(const T& v) {
-    if (size_ == capacity_) [[unlikely]] grow();
+    if (size_ == capacity_) [[unlikely]]
+      grow();
     data_[size_++] = v;
   }
   void pop_back() {

@@ -23,7 +23,9 @@ class random_stream {
   /// RETURNS: true with probability `per_mille` / 1000.
   bool chance(u32 per_mille) { return below(1000) < per_mille; }
   /// An independent stream, named so that adding one elsewhere does not shift this one.
-  random_stream split(u64 name) const { return random_stream(state_ ^ (name * 0xff51afd7ed558ccdu)); }
+  random_stream split(u64 name) const {
+    return random_stream(state_ ^ (name * 0xff51afd7ed558ccdu));
+  }
 
  private:
   u64 state_;

@@ -1,4 +1,5 @@
-// The vocabulary of every layer: block numbers, page addresses, LSNs, and the constants that they imply.
+// The vocabulary of every layer: block numbers, page addresses, LSNs, and the constants that they
+// imply.
 //
 // What it is not: anything that allocates, does I/O, or knows a format. On-disk structs live in
 // `*_format.hh` beside the code that owns them.
@@ -24,7 +25,7 @@ using cbytes = std::span<const std::byte>;
 
 inline constexpr u32 block_shift = 12;
 inline constexpr u32 block_bytes = 1u << block_shift;  ///< the unit of allocation and of device I/O
-inline constexpr u32 max_page_blocks = 256;            ///< 1 MiB, the largest page an address can name
+inline constexpr u32 max_page_blocks = 256;  ///< 1 MiB, the largest page an address can name
 
 /// Log sequence number = number of a group. 0 = none. Never reset in the life of a store.
 using lsn_t = u64;
@@ -63,7 +64,9 @@ struct page_ref {
   friend constexpr bool operator==(const page_ref&, const page_ref&) = default;
 };
 
-inline cbytes as_bytes(std::string_view s) { return std::as_bytes(std::span(s.data(), s.size())); }
+inline cbytes as_bytes(std::string_view s) {
+  return std::as_bytes(std::span(s.data(), s.size()));
+}
 inline std::string_view as_text(cbytes b) {
   return {reinterpret_cast<const char*>(b.data()), b.size()};
 }

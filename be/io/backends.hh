@@ -36,7 +36,8 @@ result<std::unique_ptr<device>> make_uring_device(opened_file& file, u32 depth);
 std::unique_ptr<device> make_thread_device(opened_file& file, u32 depth);
 
 /// Gives the file `size` bytes with space reserved where the file system can. Blocks; not durable
-/// by itself. RETURNS: 0 or -errno.
+/// by itself.
+/// RETURNS: 0 or -errno.
 int reserve_space(int fd, u64 old_size, u64 size);
 
 /// `device::read_now` of a file: reads on after short transfers, EINTR and EAGAIN.

@@ -108,7 +108,8 @@ void device::complete(request& r, i64 raw) {
     PLEACH_ASSERT(static_cast<u64>(raw) <= r.length - r.progress);
     const u64 whole = static_cast<u64>(raw) & ~u64{limits_.alignment - 1};
     advance(r, whole);
-    if (r.progress < r.length && !(PLEACH_PLANTED("short_write_is_full") && r.kind == request_kind::WRITE)) {
+    if (r.progress < r.length &&
+        !(PLEACH_PLANTED("short_write_is_full") && r.kind == request_kind::WRITE)) {
       if (whole != 0) {
         ++stats_.retries;
         return start(r);

@@ -1,16 +1,19 @@
 // A device: the only thing that the engine writes to and reads from. Asynchronous, block-addressed.
 //
 // What it is not: it knows no page, no log and no order. Requests in flight have no order among
-// themselves; whoever needs one waits (a flush covers what had *completed* before it was submitted).
+// themselves; whoever needs one waits (a flush covers what had *completed* before it was
+// submitted).
 //
-// One layer above the kernel, shared by all implementations (`device::complete`), gives each raw outcome one
-// meaning: EINTR and EAGAIN are resubmitted; a short transfer goes on with the remainder; end of file
-// inside a read is `truncated`; ENOSPC/EDQUOT `device_full`; ENODEV/ENXIO `device_gone`; all else `io`. Reads
-// that fail with EIO are retried `read_retries` times. Writes and flushes are never retried here.
+// One layer above the kernel, shared by all implementations (`device::complete`), gives each raw
+// outcome one meaning: EINTR and EAGAIN are resubmitted; a short transfer goes on with the
+// remainder; end of file inside a read is `truncated`; ENOSPC/EDQUOT `device_full`; ENODEV/ENXIO
+// `device_gone`; all else `io`. Reads that fail with EIO are retried `read_retries` times. Writes
+// and flushes are never retried here.
 //
-// I1 A request and its buffers belong to the caller (a frame, the log) and live until `done` has run.
-// I2 Offsets, lengths and addresses are multiples of `limits().alignment`: asserted, because some file
-//    systems accept misaligned direct I/O silently.
+// I1 A request and its buffers belong to the caller (a frame, the log) and live until `done` has
+//    run.
+// I2 Offsets, lengths and addresses are multiples of `limits().alignment`: asserted, because some
+//    file systems accept misaligned direct I/O silently.
 // I3 `done` runs from `reap()` only, never inside `submit` or `queue`.
 #pragma once
 
@@ -42,19 +45,19 @@ struct request {
   void (*done)(request&) = nullptr;
   void* owner = nullptr;
 
-  list_link link;        ///< the device's own while in flight
-  u64 progress = 0;      ///< bytes transferred so far; the device's own
+  list_link link;    ///< the device's own while in flight
+  u64 progress = 0;  ///< bytes transferred so far; the device's own
   u32 retries = 0;
   u32 slot = 0;
-  iovec single{};        ///< the device's own
+  iovec single{};  ///< the device's own
 };
 
 struct limits {
-  u32 alignment = 512;      ///< of offset, length and memory
+  u32 alignment = 512;  ///< of offset, length and memory
   u64 max_transfer = 1 << 20;
   bool discard = false;
   bool durable_write_is_cheap = true;  ///< a durable write beats a write followed by a flush
-  bool resizable = true;    ///< a file; false for a block device
+  bool resizable = true;               ///< a file; false for a block device
   bool read_only = false;
 };
 
@@ -71,8 +74,9 @@ class device : public sm::poller {
   void queue(request& r);
 
   virtual u64 size() const = 0;  ///< bytes
-  /// Reads at once, blocking, what a READ request would give: for page loads of a read-only opening, which apply the log
-  /// inside a completion. RETURNS: bytes read or -errno. I2 holds.
+  /// Reads at once, blocking, what a READ request would give: for page loads of a read-only
+  /// opening, which apply the log inside a completion.
+  /// RETURNS: bytes read or -errno. I2 holds.
   virtual i64 read_now(u64 offset, bytes out) = 0;
   virtual const char* name() const = 0;
   const limits& limit() const { return limits_; }
@@ -97,17 +101,18 @@ enum class backend : u8 { AUTO, URING, THREADS };
 struct open_options {
   backend kind = backend::AUTO;  ///< AUTO: io_uring where the kernel allows it, else threads
   bool read_only = false;
-  bool create = false;           ///< create a file that must not exist
-  u64 create_bytes = 0;          ///< with create: reserve this much (fallocate)
-  bool exclusive = true;         ///< lock: writer excludes all, readers share
+  bool create = false;    ///< create a file that must not exist
+  u64 create_bytes = 0;   ///< with create: reserve this much (fallocate)
+  bool exclusive = true;  ///< lock: writer excludes all, readers share
   u64 lock_wait_ns = 1'000'000'000;
-  u32 depth = 256;               ///< requests in flight in the kernel
+  u32 depth = 256;  ///< requests in flight in the kernel
 };
 
-/// Opens a file or block device with O_DIRECT, locks it (flock; O_EXCL too on a block device that is opened
-/// for writing) and probes its limits (STATX_DIOALIGN; BLKGETSIZE64). Blocks; for mkfs, open and tools.
-/// ERRORS: no_file, file_exists, already_open (after lock_wait_ns), mounted, read_only, device_full,
-/// unsupported (io_uring asked for by name and refused by the kernel), io.
+/// Opens a file or block device with O_DIRECT, locks it (flock; O_EXCL too on a block device that
+/// is opened for writing) and probes its limits (STATX_DIOALIGN; BLKGETSIZE64). Blocks; for mkfs,
+/// open and tools.
+/// ERRORS: no_file, file_exists, already_open (after lock_wait_ns), mounted, read_only,
+/// device_full, unsupported (io_uring asked for by name and refused by the kernel), io.
 result<std::unique_ptr<device>> open_device(const std::string& path, const open_options& options,
                                             sm::environment& env);
 

@@ -13,8 +13,8 @@ namespace pleach::io {
 bool is_mounted(const std::string& path);
 
 /// RETURNS: true if any byte of the first 128 KiB or the last 64 KiB is not zero: some data or the
-/// signature of a file system, partition table, volume or RAID member stands there. Blocks. ERRORS:
-/// no_file, read_only (no right to read), io.
+/// signature of a file system, partition table, volume or RAID member stands there. Blocks.
+/// ERRORS: no_file, read_only (no right to read), io.
 result<bool> holds_data(const std::string& path);
 
 /// RETURNS: true if `path` names a block device.

@@ -2,8 +2,10 @@
 // only.
 //
 // I1 What is returned is locked (unless `exclusive` is false): a writer excludes all, readers
-// share. I2 A created file is durable with its name and size before it is returned; a failed
-// creation leaves none. I3 A reader writes nothing, not even an fsync.
+//    share.
+// I2 A created file is durable with its name and size before it is returned; a failed creation
+//    leaves none.
+// I3 A reader writes nothing, not even an fsync.
 //
 // The lock of a killed process lives on until the kernel has torn down its ring, hence the retries.
 #include <fcntl.h>

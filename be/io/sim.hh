@@ -11,9 +11,9 @@
 // I1 A flush makes durable what had completed before its submission (seeded: some more, in order).
 // I2 A durable write makes itself durable, at completion, and nothing else.
 // I3 Overlapping writes in flight, and a write's buffer changed in flight, are bugs of the caller:
-// asserted. I4 A read racing writes returns any mixture of their sectors, sampled at its start or
-// at its end. I5 Raw outcomes reach the caller through device::complete only: that layer is under
-// test as well.
+//    asserted.
+// I4 A read racing writes returns any mixture of their sectors, sampled at its start or at its end.
+// I5 Raw outcomes reach the caller through device::complete only: that layer is under test as well.
 #pragma once
 
 #include <functional>
@@ -66,7 +66,8 @@ class sim_device final : public device, public sim_source {
   sim_image crash_image(random_stream& random, const crash_policy& policy) const;
   /// Everything of which a cut may keep any subset, in order: for exhaustive subsets.
   std::vector<sim_piece> unsettled() const;
-  /// RETURNS: durable state plus the pieces whose bit is set. REQUIRES: unsettled().size() <= 64.
+  /// RETURNS: durable state plus the pieces whose bit is set.
+  /// REQUIRES: unsettled().size() <= 64.
   sim_image crash_image(u64 subset) const;
   /// What reads see, and what is certain.
   const sim_image& current() const { return current_; }
@@ -129,7 +130,8 @@ class sim_device final : public device, public sim_source {
   list<request, &request::link> queued_;
   std::vector<std::byte> scratch_;
   u64 completed_ = 0;  ///< writes completed; `sim_piece::write` in cache_
-  u64 resized_ = 0;    ///< `completed_` at the last change of size: durable with a flush that covers it
+  u64 resized_ =
+      0;  ///< `completed_` at the last change of size: durable with a flush that covers it
   u64 starts_ = 0;
   u64 trace_ = 0;
   u64 event_count_ = 0;

@@ -10,8 +10,9 @@
 //
 // I1 `queued_` holds what has no SQE yet: requests before attach, and those beyond `depth`.
 // I2 At most `depth` requests are in the kernel, so the completion queue (2 x depth) does not
-// overflow. I3 `request::slot` is the stage: TRANSFER, then for RESIZE the fsync that makes the new
-// size durable.
+//    overflow.
+// I3 `request::slot` is the stage: TRANSFER, then for RESIZE the fsync that makes the new size
+//    durable.
 #include <fcntl.h>
 #include <liburing.h>
 #include <sys/eventfd.h>
@@ -43,7 +44,8 @@ bool has_needed_ops(io_uring& ring) {
   return all;
 }
 
-/// Sets the ring up with the best flags that this kernel knows. RETURNS: 0 or -errno.
+/// Sets the ring up with the best flags that this kernel knows.
+/// RETURNS: 0 or -errno.
 int set_up(io_uring& ring, u32 depth, unsigned& flags) {
   constexpr unsigned wanted[] = {
       IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |

@@ -38,7 +38,8 @@ class fiber {
   void start(void (*entry)(void*), void* datum);
 
   /// Starts `o` on `r`, suspends the current fiber until `o` is DONE; the loop resumes it. Takes
-  /// `o`'s completion. REQUIRES: called on a fiber; o.idle().
+  /// `o`'s completion.
+  /// REQUIRES: called on a fiber; o.idle().
   static void await(reactor& r, op& o);
   /// RETURNS: the fiber that runs on this thread, or null.
   static fiber* current();

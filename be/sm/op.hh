@@ -71,7 +71,8 @@ class op {
   outcome out;   ///< valid once DONE
   u64 tag = 0;   ///< the caller's own; the engine never reads it
 
-  /// Called when the op is DONE. Set before the start. REQUIRES: idle().
+  /// Called when the op is DONE. Set before the start.
+  /// REQUIRES: idle().
   void on_done(completion fn, void* datum) {
     completion_ = fn;
     datum_ = datum;

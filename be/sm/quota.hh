@@ -29,8 +29,10 @@ class quota {
   quota(reactor& loop, const char* what, u64 total)
       : loop_(loop), what_(what), total_(total), available_(static_cast<i64>(total)) {}
 
-  /// Takes `amount` for the running op. RETURNS: true if `c` is held now; else the op must return
-  /// `wait(...)`, and holds it when it resumes. REQUIRES: !c.held, amount <= total().
+  /// Takes `amount` for the running op.
+  /// RETURNS: true if `c` is held now; else the op must return `wait(...)`, and holds it when it
+  /// resumes.
+  /// REQUIRES: !c.held, amount <= total().
   bool take(claim& c, op& owner, u64 amount) {
     PLEACH_ASSERT(!c.held && !c.link.linked() && amount <= total_);
     c.amount = amount;
@@ -52,7 +54,8 @@ class quota {
     c.amount = 0;
     if (!PLEACH_PLANTED("wakeup_lost")) hand_out();
   }
-  /// Gives back a part. REQUIRES: c.held, amount <= c.amount.
+  /// Gives back a part.
+  /// REQUIRES: c.held, amount <= c.amount.
   void give_back_part(claim& c, u64 amount) {
     PLEACH_ASSERT(c.held && amount <= c.amount);
     c.amount -= amount;

@@ -47,7 +47,8 @@ environment& system_environment();
 class poller {
  public:
   virtual ~poller() = default;
-  /// Takes what has completed, makes the ops that waited for it ready. RETURNS: how many.
+  /// Takes what has completed, makes the ops that waited for it ready.
+  /// RETURNS: how many.
   virtual u32 reap() = 0;
   /// Hands over what was queued since the last call, in one system call where the kernel allows.
   virtual void submit() = 0;
@@ -76,12 +77,14 @@ class reactor {
   reactor(const reactor&) = delete;
   reactor& operator=(const reactor&) = delete;
 
-  /// Queues `o` at its first phase, O(1). `start_background` for daemons. REQUIRES: o.idle().
+  /// Queues `o` at its first phase, O(1). `start_background` for daemons.
+  /// REQUIRES: o.idle().
   void start(op& o);
   void start_background(op& o);
 
-  /// One bounded round. RETURNS: number of ops run and completions reaped; `invalid` inside a
-  /// callback, `wrong_thread` on another thread than the first poll's, `forked` in a forked child.
+  /// One bounded round.
+  /// RETURNS: number of ops run and completions reaped; `invalid` inside a callback, `wrong_thread`
+  /// on another thread than the first poll's, `forked` in a forked child.
   result<u32> poll();
   /// Rounds and sleeps until `o` is DONE and its completion has run (which may destroy or restart
   /// `o`).
@@ -122,7 +125,8 @@ class reactor {
   void for_each_waiting(void (*visit)(op&, void*), void* datum);
 
   /// For queues, devices and callbacks that an op armed: `o` resumes from the run queue. No effect
-  /// if it is ready already. REQUIRES: `o` waits, or runs and is about to return `wait`.
+  /// if it is ready already.
+  /// REQUIRES: `o` waits, or runs and is about to return `wait`.
   void make_ready(op& o);
 
  private:

@@ -8,7 +8,8 @@
 
 namespace pleach {
 
-/// Runs `entry` on its own stack until it ends; suspended at each `await` and resumed from the store's poll().
+/// Runs `entry` on its own stack until it ends; suspended at each `await` and resumed from the
+/// store's poll().
 /// REQUIRES: not destroyed between its first await and its end.
 class fiber {
  public:
@@ -17,7 +18,8 @@ class fiber {
   fiber(const fiber&) = delete;
   fiber& operator=(const fiber&) = delete;
 
-  /// Runs `entry` until its first await. RETURNS: false if there is no memory for the stack.
+  /// Runs `entry` until its first await.
+  /// RETURNS: false if there is no memory for the stack.
   bool start(std::function<void()> entry);
   bool alive() const;
 
@@ -26,8 +28,11 @@ class fiber {
   std::unique_ptr<state> state_;
 };
 
-/// Starts `op`, suspends the current fiber until it is done. REQUIRES: called on a fiber.
+/// Starts `op`, suspends the current fiber until it is done.
+/// REQUIRES: called on a fiber.
 answer await(operation& op);
-inline answer await(operation&& op) { return await(op); }
+inline answer await(operation&& op) {
+  return await(op);
+}
 
 }  // namespace pleach

@@ -1,20 +1,21 @@
 // Pleach: an embeddable, asynchronous, crash-safe B+tree store for metadata.
 //
 // One thread at a time polls a store; every function below belongs to that thread unless it says
-// "thread-safe". Every operation is an object that its caller owns; the engine allocates nothing for it. The
-// same object serves four faces:
+// "thread-safe". Every operation is an object that its caller owns; the engine allocates nothing
+// for it. The same object serves four faces:
 //
 //     auto a = store.run(tree.get(key, value));        // blocking: polls until done
 //     auto a = co_await tree.get(key, value);          // C++20 coroutine, resumed from poll()
 //     auto a = pleach::await(tree.get(key, value));    // fiber (pleach/fiber.hh)
 //     get_op.start(callback, datum);                   // callback, from poll()
 //
-// Operations in flight have no order among themselves: put(k) then get(k) without waiting between them is
-// unordered. A batch has order. Keys and values passed in belong to the caller until completion.
+// Operations in flight have no order among themselves: put(k) then get(k) without waiting between
+// them is unordered. A batch has order. Keys and values passed in belong to the caller until
+// completion.
 //
-// Calling poll, run or close inside a callback is `invalid`; starting operations there is allowed. Callbacks must
-// not throw; one that does is caught and counted. A store belongs to the process that opened it: calls in a forked
-// child are `invalid`.
+// Calling poll, run or close inside a callback is `invalid`; starting operations there is allowed.
+// Callbacks must not throw; one that does is caught and counted. A store belongs to the process
+// that opened it: calls in a forked child are `invalid`.
 #pragma once
 
 #include <coroutine>
@@ -32,17 +33,30 @@ namespace pleach {
 
 /// What a caller tests. Values are stable.
 enum class category : std::uint16_t {
-  ok = 0, not_found = 1, exists = 2, invalid = 3, no_space = 4, no_credit = 5, busy = 6, conflict = 7,
-  cancelled = 8, corrupt = 9, io = 10, unsupported = 11, read_only = 12, too_large = 13, no_memory = 14,
+  ok = 0,
+  not_found = 1,
+  exists = 2,
+  invalid = 3,
+  no_space = 4,
+  no_credit = 5,
+  busy = 6,
+  conflict = 7,
+  cancelled = 8,
+  corrupt = 9,
+  io = 10,
+  unsupported = 11,
+  read_only = 12,
+  too_large = 13,
+  no_memory = 14,
   failed = 15,
 };
 
-/// Outcome of an operation, of a read too. `lsn` is the newest group whose effect it saw or made: a durable read is
-/// a read followed by wait(lsn, durable).
+/// Outcome of an operation, of a read too. `lsn` is the newest group whose effect it saw or made: a
+/// durable read is a read followed by wait(lsn, durable).
 struct answer {
-  std::uint32_t code = 0;        ///< category << 16 | number; 0 = ok
+  std::uint32_t code = 0;  ///< category << 16 | number; 0 = ok
   std::uint64_t lsn = 0;
-  std::uint64_t page = 0;        ///< address of the page that a `corrupt` or `io` is about, else 0
+  std::uint64_t page = 0;  ///< address of the page that a `corrupt` or `io` is about, else 0
 
   bool ok() const { return code == 0; }
   explicit operator bool() const { return ok(); }
@@ -64,13 +78,13 @@ enum class device_kind : std::uint8_t { automatic, uring, threads };
 struct open_options {
   std::uint64_t cache_bytes = 256ull << 20;  ///< the store's whole memory budget, a hard limit
   device_kind device = device_kind::automatic;
-  bool read_only = false;                    ///< shares with other readers; writes nothing, ever
+  bool read_only = false;  ///< shares with other readers; writes nothing, ever
 };
 
 struct format_options {
-  std::uint64_t size_bytes = 0;      ///< 0: 1 GiB for a file, all of a block device
-  std::uint64_t log_bytes = 0;       ///< 0: 64 MiB, or a quarter of a small store
-  bool force = false;                ///< overwrite what is there
+  std::uint64_t size_bytes = 0;  ///< 0: 1 GiB for a file, all of a block device
+  std::uint64_t log_bytes = 0;   ///< 0: 64 MiB, or a quarter of a small store
+  bool force = false;            ///< overwrite what is there
   std::uint32_t max_node_bytes = 64 << 10;
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;
 };
@@ -102,13 +116,13 @@ struct limits {
 };
 
 struct counter {
-  const char* name;      ///< "cache.hits", "log.durable_lsn"; static storage
+  const char* name;  ///< "cache.hits", "log.durable_lsn"; static storage
   std::uint64_t value;
-  const char* help;      ///< one line, with the unit
+  const char* help;  ///< one line, with the unit
 };
 
 struct problem {
-  std::string where;     ///< "superblock 2", "page 1234+4", "tree packages", "log", "space"
+  std::string where;  ///< "superblock 2", "page 1234+4", "tree packages", "log", "space"
   std::string what;
 };
 struct check_report {
@@ -128,8 +142,8 @@ struct tree_state;
 struct operation_access;
 }  // namespace internal
 
-/// An operation in its caller's storage; neither copied nor moved. Destroying one that is started and not done
-/// aborts: cancel it, then poll until it is done.
+/// An operation in its caller's storage; neither copied nor moved. Destroying one that is started
+/// and not done aborts: cancel it, then poll until it is done.
 class operation {
  public:
   using callback = void (*)(operation&, void* datum);
@@ -141,8 +155,8 @@ class operation {
   void start(callback fn, void* datum);
   bool done() const;
   const answer& result() const { return answer_; }
-  /// Ends the operation at its next wait with `cancelled`. After its changes are made it only detaches: the
-  /// changes stand, durability is not awaited.
+  /// Ends the operation at its next wait with `cancelled`. After its changes are made it only
+  /// detaches: the changes stand, durability is not awaited.
   void cancel();
   /// Absolute, steady clock, ns; `cancelled` (timed_out) if it passes. Before start.
   operation& deadline_ns(std::uint64_t at);
@@ -174,14 +188,15 @@ class operation {
   alignas(16) std::byte room_[room_bytes];
 };
 
-/// A counted handle to an open tree. Copyable; all copies share one tree. Closing = destruction of the last one.
+/// A counted handle to an open tree. Copyable; all copies share one tree. Closing = destruction of
+/// the last one.
 class tree {
  public:
   tree() = default;
   explicit operator bool() const { return state_ != nullptr; }
   const std::string& name() const;
   std::uint64_t id() const;
-  std::uint64_t record_count() const;   ///< visible now
+  std::uint64_t record_count() const;  ///< visible now
   std::uint64_t byte_count() const;
 
   /// Exact. `value` is overwritten (its capacity reused); not_found leaves it alone.
@@ -196,11 +211,15 @@ class tree {
   operation next(std::string_view key, std::string& found_key, std::string& value);
   operation prev(std::string_view key, std::string& found_key, std::string& value);
 
-  operation put(std::string_view key, std::string_view value, durability d = durability::durable);     ///< `exists` if present
-  operation update(std::string_view key, std::string_view value, durability d = durability::durable);  ///< `not_found` if absent
-  operation upsert(std::string_view key, std::string_view value, durability d = durability::durable);
+  operation put(std::string_view key, std::string_view value,
+                durability d = durability::durable);  ///< `exists` if present
+  operation update(std::string_view key, std::string_view value,
+                   durability d = durability::durable);  ///< `not_found` if absent
+  operation upsert(std::string_view key, std::string_view value,
+                   durability d = durability::durable);
   /// `old_value` (may be null) receives the deleted value.
-  operation del(std::string_view key, std::string* old_value = nullptr, durability d = durability::durable);
+  operation del(std::string_view key, std::string* old_value = nullptr,
+                durability d = durability::durable);
 
  private:
   friend class store;
@@ -210,8 +229,9 @@ class tree {
   std::shared_ptr<internal::tree_state> state_;
 };
 
-/// Changes of several trees that become visible and durable together or not at all. Reusable after clear().
-/// In order; the last change of a key wins. Keys and values are copied (counted against the store's budget).
+/// Changes of several trees that become visible and durable together or not at all. Reusable after
+/// clear(). In order; the last change of a key wins. Keys and values are copied (counted against
+/// the store's budget).
 class batch {
  public:
   explicit batch(store& s);
@@ -232,7 +252,8 @@ class batch {
   std::unique_ptr<state> state_;
 };
 
-/// A position in a tree: the last key, found again after any concurrent change. Copies of key and value are the cursor's.
+/// A position in a tree: the last key, found again after any concurrent change. Copies of key and
+/// value are the cursor's.
 class cursor {
  public:
   explicit cursor(const tree& t);
@@ -240,20 +261,21 @@ class cursor {
   cursor& operator=(const cursor&) = delete;
   ~cursor();
 
-  operation seek(std::string_view key);     ///< to the least key >= key
+  operation seek(std::string_view key);  ///< to the least key >= key
   operation seek_at_most(std::string_view key);
   operation first();
   operation last();
-  operation next();                         ///< `not_found` at the end; the position is then past the end
+  operation next();  ///< `not_found` at the end; the position is then past the end
   operation prev();
 
-  /// Same as next/prev without an operation, when the next record is in the page that was copied last and
-  /// that has not changed since. RETURNS: false if an operation is needed.
+  /// Same as next/prev without an operation, when the next record is in the page that was copied
+  /// last and that has not changed since.
+  /// RETURNS: false if an operation is needed.
   bool try_next();
   bool try_prev();
 
   bool valid() const;
-  std::string_view key() const;             ///< until the next move
+  std::string_view key() const;  ///< until the next move
   std::string_view value() const;
 
  private:
@@ -266,24 +288,28 @@ class store {
  public:
   /// Makes a store at `path` (a new file, or a block device). On failure nothing is left behind.
   static std::expected<void, error> format(const std::string& path, const format_options& options);
-  /// Opens, recovering if the last writer did not close. ERRORS: not_found (no file), invalid (not a Pleach store, too
-  /// small), busy (already open), unsupported (newer format), read_only, corrupt, no_memory, io.
-  static std::expected<store, error> open(const std::string& path, const open_options& options = {});
+  /// Opens, recovering if the last writer did not close.
+  /// ERRORS: not_found (no file), invalid (not a Pleach store, too small), busy (already open),
+  /// unsupported (newer format), read_only, corrupt, no_memory, io.
+  static std::expected<store, error> open(const std::string& path,
+                                          const open_options& options = {});
   /// The same engine over memory; nothing persists.
-  static std::expected<store, error> open_memory(std::uint64_t size_bytes, const open_options& options = {});
+  static std::expected<store, error> open_memory(std::uint64_t size_bytes,
+                                                 const open_options& options = {});
 
   store(store&&) noexcept;
   store& operator=(store&&) noexcept;
   /// Closes if still open.
   ~store();
 
-  /// Waits for operations in flight, makes all durable, writes all pages home. Blocking. Idempotent.
+  /// Waits for operations in flight, makes all durable, writes all pages home. Blocking.
+  /// Idempotent.
   std::expected<void, error> close();
 
   // --- the event loop ---
-  int event_fd() const;                   ///< readable while there is work
-  std::expected<unsigned, answer> poll(); ///< one bounded round; runs callbacks
-  std::int64_t next_timeout_ns();         ///< 0: now; -1: only the fd will tell
+  int event_fd() const;                    ///< readable while there is work
+  std::expected<unsigned, answer> poll();  ///< one bounded round; runs callbacks
+  std::int64_t next_timeout_ns();          ///< 0: now; -1: only the fd will tell
   /// Blocking face: polls until `op` is done.
   answer run(operation& op);
   answer run(operation&& op) { return run(op); }
@@ -291,16 +317,18 @@ class store {
   void post(std::function<void()> fn);
 
   // --- trees ---
-  operation create_tree(std::string_view name, const tree_options& options, tree& out);  ///< `exists` if there
-  operation open_tree(std::string_view name, tree& out);                                 ///< `not_found` (unknown tree)
-  /// Removes the tree at once for everybody, then gives its pages back in bounded steps; resumed at the next open.
+  operation create_tree(std::string_view name, const tree_options& options,
+                        tree& out);                       ///< `exists` if there
+  operation open_tree(std::string_view name, tree& out);  ///< `not_found` (unknown tree)
+  /// Removes the tree at once for everybody, then gives its pages back in bounded steps; resumed at
+  /// the next open.
   operation drop_tree(std::string_view name);
   /// All trees by name. Blocking.
   std::expected<std::vector<tree_info>, error> trees();
 
   // --- commits ---
   operation wait(std::uint64_t lsn, watermark w);
-  operation flush();                      ///< all commits so far durable
+  operation flush();  ///< all commits so far durable
 
   // --- the volume ---
   std::expected<void, error> grow(std::uint64_t new_size_bytes);
@@ -309,9 +337,12 @@ class store {
   std::vector<counter> stats() const;
   std::string stats_text() const;
   std::string stats_json() const;
-  /// Checks everything, changes nothing. Blocking. `progress` may be empty; returns false to stop early.
-  std::expected<check_report, error> check(const std::function<bool(std::uint64_t done, std::uint64_t total)>& progress);
-  /// What recovery did at this open: "recovered 123 groups, torn tail of 8192 bytes dropped"; empty if it was clean.
+  /// Checks everything, changes nothing. Blocking. `progress` may be empty; returns false to stop
+  /// early.
+  std::expected<check_report, error> check(
+      const std::function<bool(std::uint64_t done, std::uint64_t total)>& progress);
+  /// What recovery did at this open: "recovered 123 groups, torn tail of 8192 bytes dropped"; empty
+  /// if it was clean.
   const std::string& recovery_text() const;
   /// True while any operation waits; one line each: operation, phase, what it waits for.
   std::string waiting_text() const;

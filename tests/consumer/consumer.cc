@@ -1,9 +1,9 @@
-// A program outside the source tree: uses only what is installed. Blocking calls, a batch, a coroutine.
-#include <pleach/pleach.hh>
-
+// A program outside the source tree: uses only what is installed. Blocking calls, a batch, a
+// coroutine.
 #include <coroutine>
 #include <cstdio>
 #include <cstdlib>
+#include <pleach/pleach.hh>
 #include <string>
 
 namespace {

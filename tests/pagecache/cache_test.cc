@@ -26,7 +26,8 @@ DOCTEST_TEST_CASE("a budget below 32 largest pages is refused, the minimum is en
   DOCTEST_CHECK(w.cache->stats().memory_bytes <= w.options.budget_bytes);
 }
 
-DOCTEST_TEST_CASE("a page is loaded once, found afterwards, and evicted when others need its frame") {
+DOCTEST_TEST_CASE(
+    "a page is loaded once, found afterwards, and evicted when others need its frame") {
   world w;
   std::vector<model_page> pages;
   for (u32 i = 0; i < 60; ++i) {
@@ -60,12 +61,14 @@ DOCTEST_TEST_CASE("a hot page survives a scan, a cold one does not") {
   DOCTEST_CHECK(get(w, pages[0].ref) == errc::ok);
   for (u32 i = 1; i < 100; ++i) {
     DOCTEST_CHECK(get(w, pages[i].ref) == errc::ok);
-    if (w.cache->find_resident(inner.ref) == nullptr) DOCTEST_REQUIRE_MESSAGE(false, "inner evicted at " << i);
+    if (w.cache->find_resident(inner.ref) == nullptr)
+      DOCTEST_REQUIRE_MESSAGE(false, "inner evicted at " << i);
   }
   DOCTEST_CHECK(w.cache->find_resident(pages[0].ref) == nullptr);
 }
 
-DOCTEST_TEST_CASE("damage, a wrong generation and a failed check are `corrupt`, and a good copy loads later") {
+DOCTEST_TEST_CASE(
+    "damage, a wrong generation and a failed check are `corrupt`, and a good copy loads later") {
   world w;
   model_page m = page_at(200, 4);
   w.plant_page(m);
@@ -174,7 +177,8 @@ DOCTEST_TEST_CASE("a large frame is made out of a cache full of small pinned pag
     v->act = [&w, &model, m](visit& x) {
       descriptor& d = w.cache->create(m.ref, x.spare);
       auto p = w.log.touch(d);
-      format_header({p.writable(0, 64), d.size()}, page_kind::leaf, 1, m.ref.addr, test_store, 7, m.ref.gen, 0);
+      format_header({p.writable(0, 64), d.size()}, page_kind::leaf, 1, m.ref.addr, test_store, 7,
+                    m.ref.gen, 0);
       p.writable(64, d.size() - 64);
       fill_page({d.data, d.size()}, m);
       w.cache->unpin(d);
@@ -206,7 +210,8 @@ DOCTEST_TEST_CASE("a large frame is made out of a cache full of small pinned pag
   DOCTEST_CHECK(w.cache->check() == nullptr);
   for (auto& v : holders) {
     DOCTEST_REQUIRE(v->pins.size() == 1);
-    DOCTEST_CHECK(same_content({v->pins[0]->data, v->pins[0]->size()}, model[v->refs[0].addr.block()]));
+    DOCTEST_CHECK(
+        same_content({v->pins[0]->data, v->pins[0]->size()}, model[v->refs[0].addr.block()]));
     v->hold = false;
     v->gate.wake_all();
   }

@@ -1,5 +1,6 @@
-// Many ops at once at the minimum budget, by seed: every op ends, every page has the content that the model
-// says, and at any moment a power cut would leave nothing that the log from min_recovery_lsn on could not repair.
+// Many ops at once at the minimum budget, by seed: every op ends, every page has the content that
+// the model says, and at any moment a power cut would leave nothing that the log from
+// min_recovery_lsn on could not repair.
 #include <doctest/doctest.h>
 
 #include <cstdlib>
@@ -13,8 +14,8 @@ namespace {
 
 struct slot {
   page_addr addr;
-  model_page page;     ///< ref.gen == 0: no page here
-  bool busy = false;   ///< an op changes, frees or makes it
+  model_page page;    ///< ref.gen == 0: no page here
+  bool busy = false;  ///< an op changes, frees or makes it
   lsn_t freed_by = 0;
   bool exists() const { return page.ref.gen != 0; }
 };
@@ -71,14 +72,13 @@ class run_of_ops {
   }
 
  private:
-
   u32 pick(bool existing) {
     for (u32 k = 0; k < 20; ++k) {
       u32 i = static_cast<u32>(r_.below(slots_.size()));
       slot& s = slots_[i];
       if (s.busy || s.exists() != existing) continue;
-      if (!existing && (s.freed_by > w_.log.durable ||
-                        w_.cache->io_pending(s.addr.block(), s.addr.blocks())))
+      if (!existing &&
+          (s.freed_by > w_.log.durable || w_.cache->io_pending(s.addr.block(), s.addr.blocks())))
         continue;
       return i;
     }
@@ -132,7 +132,8 @@ class run_of_ops {
     s.page.formatted = true;
     descriptor& d = w_.cache->create(s.page.ref, x.spare);
     auto p = w_.log.touch(d);
-    format_header({p.writable(0, 64), d.size()}, page_kind::leaf, 1, s.addr, test_store, 7, s.page.ref.gen, 0);
+    format_header({p.writable(0, 64), d.size()}, page_kind::leaf, 1, s.addr, test_store, 7,
+                  s.page.ref.gen, 0);
     s.page.changes.push_back(w_.log.open);
     change(d, s);
     w_.cache->unpin(d);
@@ -235,8 +236,8 @@ class run_of_ops {
     DOCTEST_CHECK(w_.cache->grants().available() == w_.cache->grantable_units());
     cache_statistics c = w_.cache->stats();
     DOCTEST_MESSAGE("evictions " << c.evictions << " moves " << c.moves << " images " << c.images
-                    << " writes " << c.page_writes << " flushes " << c.flushes << " grant waits "
-                    << c.grant_waits << " misses " << c.misses);
+                                 << " writes " << c.page_writes << " flushes " << c.flushes
+                                 << " grant waits " << c.grant_waits << " misses " << c.misses);
   }
 
   world w_;
@@ -251,7 +252,8 @@ class run_of_ops {
 
 }  // namespace
 
-DOCTEST_TEST_CASE("ops of mixed sizes at the minimum budget: no deadlock, no loss, recoverable at any time") {
+DOCTEST_TEST_CASE(
+    "ops of mixed sizes at the minimum budget: no deadlock, no loss, recoverable at any time") {
   const char* given = std::getenv("PLEACH_SEED");
   u64 first = given != nullptr ? std::strtoull(given, nullptr, 10) : 1;
   for (u64 seed = first; seed < first + (given != nullptr ? 1 : 12); ++seed) {

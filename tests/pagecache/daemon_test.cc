@@ -133,7 +133,7 @@ DOCTEST_TEST_CASE("a freed page keeps its recovery LSN until the group that free
   w.plant_page(n);
   w.open();
   change(w, m, 64, 1);
-  w.log.commit();  // group 1
+  w.log.commit();       // group 1
   change(w, n, 64, 1);  // group 2
   DOCTEST_REQUIRE(get(w, m.ref, [&](visit& v) {
                     w.cache->discard(*v.pins[0], 2);
@@ -237,7 +237,8 @@ DOCTEST_TEST_CASE("a change that went round capture never reaches the medium") {
   w.open();
   w.log.use = 900;
   change(w, m, 64, 1);
-  DOCTEST_REQUIRE(get(w, m.ref, [](visit& v) { v.pins[0]->data[5000] ^= std::byte{1}; }) == errc::ok);
+  DOCTEST_REQUIRE(get(w, m.ref, [](visit& v) { v.pins[0]->data[5000] ^= std::byte{1}; }) ==
+                  errc::ok);
   w.log.commit();
   w.cache->kick_daemon();
   w.steps(300);
@@ -350,7 +351,8 @@ DOCTEST_TEST_CASE("recovered pages are dirty since their LSN, in whatever order 
   for (auto& m : pages) {
     lsn_t lsn = 10 + w.random.below(1000);
     least = std::min(least, lsn);
-    DOCTEST_CHECK(get(w, m.ref, [&](visit& v) { w.cache->mark_recovered(*v.pins[0], lsn); }) == errc::ok);
+    DOCTEST_CHECK(get(w, m.ref, [&](visit& v) { w.cache->mark_recovered(*v.pins[0], lsn); }) ==
+                  errc::ok);
     DOCTEST_CHECK(w.cache->min_recovery_lsn() == least);
     DOCTEST_REQUIRE(w.cache->check() == nullptr);
   }

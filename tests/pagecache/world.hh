@@ -1,4 +1,5 @@
-// A small world for tests of the page cache: simulated device and time, a log that is only its hooks, an op.
+// A small world for tests of the page cache: simulated device and time, a log that is only its
+// hooks, an op.
 #pragma once
 
 #include <cstdlib>
@@ -47,7 +48,8 @@ struct fake_log final : log_hooks {
       for (u32 g = 0; g < d.size() / granule_bytes; ++g) {
         if (d.capture.map[g] == 0) continue;
         d.capture.map[g] = 0;
-        d.capture.sum += granule_term({d.data + u64{g} * granule_bytes, granule_bytes}, d.capture.seed, g);
+        d.capture.sum +=
+            granule_term({d.data + u64{g} * granule_bytes, granule_bytes}, d.capture.seed, g);
       }
       cache->drained(d);
     }
@@ -67,7 +69,7 @@ struct fake_log final : log_hooks {
 struct model_page {
   page_ref ref;
   u64 seed = 0;
-  std::map<u32, u64> words;       ///< byte offset -> value that differs from the base
+  std::map<u32, u64> words;  ///< byte offset -> value that differs from the base
   std::vector<lsn_t> changes;
   struct put {
     lsn_t lsn;
@@ -75,7 +77,7 @@ struct model_page {
     u64 value;
   };
   std::vector<put> puts;
-  bool formatted = false;         ///< made by `create`, base content zero
+  bool formatted = false;  ///< made by `create`, base content zero
   /// RETURNS: the page as group `lsn` left it.
   model_page as_of(lsn_t lsn) const {
     model_page m = *this;
@@ -169,12 +171,12 @@ struct world {
 
 /// Takes a grant, pins pages, takes a spare, acts, gives all back.
 struct visit final : sm::machine<visit> {
-#define PLEACH_VISIT_PHASES(X)     \
-  X(GRANT, WAIT, PIN, CLEANUP)     \
-  X(PIN, WAIT, PIN, SPARE, CLEANUP)\
+#define PLEACH_VISIT_PHASES(X)         \
+  X(GRANT, WAIT, PIN, CLEANUP)         \
+  X(PIN, WAIT, PIN, SPARE, CLEANUP)    \
   X(SPARE, WAIT, SPARE, HOLD, CLEANUP) \
-  X(HOLD, WAIT, HOLD, CLEANUP)     \
-  X(CLEANUP, NOWAIT, DONE)         \
+  X(HOLD, WAIT, HOLD, CLEANUP)         \
+  X(CLEANUP, NOWAIT, DONE)             \
   X(DONE, NOWAIT)
   PLEACH_PHASES("test-visit", PLEACH_VISIT_PHASES)
 
@@ -191,7 +193,8 @@ struct visit final : sm::machine<visit> {
         for (u32 i = 0; i < refs.size(); ++i) {
           if (pins.size() == i) pins.push_back(w.cache->pin(refs[i]));
           if (pins[i]->state == page_state::LOADING) return wait_in(pins[i]->waiters, PIN);
-          if (pins[i]->state != page_state::RESIDENT) return fail(pins[i]->error == errc::ok ? errc::conflict : pins[i]->error);
+          if (pins[i]->state != page_state::RESIDENT)
+            return fail(pins[i]->error == errc::ok ? errc::conflict : pins[i]->error);
         }
         return go(SPARE);
       case SPARE:
@@ -210,7 +213,8 @@ struct visit final : sm::machine<visit> {
         w.cache->grants().give_back(grant);
         return go(DONE);
       case DONE:
-      case phase_count_: break;
+      case phase_count_:
+        break;
     }
     return go(DONE);
   }

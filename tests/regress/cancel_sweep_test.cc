@@ -1,6 +1,7 @@
-// Every op, cancelled, or its store's device taken away, at every moment of its life: before each round of the reactor, and
-// where it waits for what others hold. It ends with the reason, or as if nothing had happened; it gives everything back; the
-// store is sound after that, and so is what is left on the device.
+// Every op, cancelled, or its store's device taken away, at every moment of its life: before each
+// round of the reactor, and where it waits for what others hold. It ends with the reason, or as if
+// nothing had happened; it gives everything back; the store is sound after that, and so is what is
+// left on the device.
 #include <functional>
 #include <set>
 #include <vector>
@@ -17,9 +18,9 @@ using store_layer::drop_op;
 /// What others hold while the op runs.
 enum class held { NOTHING, GRANTS, FRAMES, CREDIT };
 
-#define COLLECTOR_PHASES(X)     \
-  X(TAKE, WAIT, TAKE, CLEANUP)  \
-  X(CLEANUP, NOWAIT, DONE)      \
+#define COLLECTOR_PHASES(X)    \
+  X(TAKE, WAIT, TAKE, CLEANUP) \
+  X(CLEANUP, NOWAIT, DONE)     \
   X(DONE, NOWAIT)
 
 /// Takes free frames until it has to wait for one, and gives them back when it is cancelled.
@@ -40,7 +41,8 @@ class collector final : public sm::machine<collector> {
         frames_.clear();
         return go(DONE);
       case DONE:
-      case phase_count_: break;
+      case phase_count_:
+        break;
     }
     return go(DONE);
   }
@@ -58,7 +60,8 @@ class hog {
     u64 least = what == held::GRANTS ? 1 : 256;
     u64 most = what == held::GRANTS ? c.pages->grantable_units() / 2 : c.engine->largest_credit();
     std::size_t used = 0;
-    for (u64 n = what == held::NOTHING || what == held::FRAMES ? 0 : most; n >= least && n != 0; n /= 2)
+    for (u64 n = what == held::NOTHING || what == held::FRAMES ? 0 : most; n >= least && n != 0;
+         n /= 2)
       while (used < claims_.size()) {
         if (take(claims_[used], n)) {
           ++used;
@@ -77,12 +80,15 @@ class hog {
   /// RETURNS: whether `o` waits for what is held here.
   bool blocks(const sm::op& o) const {
     const char* why = o.innermost().waiting_for();
-    return why != nullptr && std::string_view(why) == (what_ == held::FRAMES ? "free frame" : what_ == held::GRANTS ? "page frames" : "log credit");
+    return why != nullptr && std::string_view(why) == (what_ == held::FRAMES   ? "free frame"
+                                                       : what_ == held::GRANTS ? "page frames"
+                                                                               : "log credit");
   }
 
  private:
   bool take(sm::claim& k, u64 n) {
-    return what_ == held::GRANTS ? core_.pages->grants().take(k, nobody_, n) : core_.engine->take_credit(k, nobody_, n);
+    return what_ == held::GRANTS ? core_.pages->grants().take(k, nobody_, n)
+                                 : core_.engine->take_credit(k, nobody_, n);
   }
   void give_back(sm::claim& k) {
     if (what_ == held::GRANTS)
@@ -98,32 +104,38 @@ class hog {
   collector frames_;
 };
 
-/// A store with the tree "t": `records` of them in leaves of 4 KiB, and large values in extents. All pages at home.
+/// A store with the tree "t": `records` of them in leaves of 4 KiB, and large values in extents.
+/// All pages at home.
 io::sim_image filled(u32 records) {
   fixture f(1, 64, 4 << 20);
   btree::tree& t = f.create("t", 1);
-  for (u32 i = 0; i < records; ++i) DOCTEST_REQUIRE(f.put(t, numbered(i), std::string(i % 50 == 7 ? 9000 : 200, 'v')) == errc::ok);
+  for (u32 i = 0; i < records; ++i)
+    DOCTEST_REQUIRE(f.put(t, numbered(i), std::string(i % 50 == 7 ? 9000 : 200, 'v')) == errc::ok);
   f.home();
   return f.device->current();
 }
 
 void check_sound(core& c) {
   std::string found;
-  btree::verifier v(*c.ctx, [&](std::string where, std::string what) { found += where + ": " + what + "\n"; }, [](u64, u64) { return true; });
+  btree::verifier v(
+      *c.ctx, [&](std::string where, std::string what) { found += where + ": " + what + "\n"; },
+      [](u64, u64) { return true; });
   DOCTEST_CHECK(v.run());
   DOCTEST_CHECK(found == "");
 }
 
-#define SPINNER_PHASES(X)       \
-  X(SPIN, WAIT, SPIN, CLEANUP)  \
-  X(CLEANUP, NOWAIT, DONE)      \
+#define SPINNER_PHASES(X)      \
+  X(SPIN, WAIT, SPIN, CLEANUP) \
+  X(CLEANUP, NOWAIT, DONE)     \
   X(DONE, NOWAIT)
 
 /// Is always ready to run: in short rounds, others stay ready for some.
 class spinner final : public sm::machine<spinner> {
  public:
   PLEACH_PHASES("test-spinner", SPINNER_PHASES)
-  sm::step tick(phase p) noexcept { return p == CLEANUP ? go(DONE) : left-- == 0 ? go(CLEANUP) : yield(SPIN); }
+  sm::step tick(phase p) noexcept {
+    return p == CLEANUP ? go(DONE) : left-- == 0 ? go(CLEANUP) : yield(SPIN);
+  }
   u32 left = ~0u;
 };
 
@@ -133,15 +145,18 @@ struct sweep {
 
 using maker = std::function<std::shared_ptr<sm::op>(fixture&)>;
 
-/// Opens the image anew for each n, makes the op, and cancels it after n rounds, or where it waits then for what
-/// is held from that moment on. Ends with the first op that ends before. `crowded`: others are ready to run as well, and
-/// a round runs one op only.
-sweep cancel_everywhere(const io::sim_image& image, held what, bool crowded, u64 seed, const maker& make) {
+/// Opens the image anew for each n, makes the op, and cancels it after n rounds, or where it waits
+/// then for what is held from that moment on. Ends with the first op that ends before. `crowded`:
+/// others are ready to run as well, and a round runs one op only.
+sweep cancel_everywhere(const io::sim_image& image, held what, bool crowded, u64 seed,
+                        const maker& make) {
   sweep result;
   for (u32 n = 0, by = what == held::FRAMES ? 17 : 1; n < 4000; n += by) {
     DOCTEST_CAPTURE(n);
-    io::sim_environment env({.seed = seed + n, .chaos_per_mille = 300, .look_ns = crowded ? 1'000'000u : 20u});
-    auto opened = core::open(env, std::make_unique<io::sim_device>(env, image), {.cache_bytes = 4 << 20}, "test");
+    io::sim_environment env(
+        {.seed = seed + n, .chaos_per_mille = 300, .look_ns = crowded ? 1'000'000u : 20u});
+    auto opened = core::open(env, std::make_unique<io::sim_device>(env, image),
+                             {.cache_bytes = 4 << 20}, "test");
     DOCTEST_REQUIRE(opened);
     fixture f(std::move(*opened));
     std::shared_ptr<sm::op> op = make(f);
@@ -154,14 +169,23 @@ sweep cancel_everywhere(const io::sim_image& image, held what, bool crowded, u64
     if (crowded)
       for (spinner& other : crowd) f.store->loop.start(other);
     f.store->loop.start(*op);
-    DOCTEST_REQUIRE(f.store->loop.run_while([](void* p) { return static_cast<state*>(p)->rounds-- != 0 && !static_cast<state*>(p)->op.done(); }, &s));
+    DOCTEST_REQUIRE(f.store->loop.run_while(
+        [](void* p) {
+          return static_cast<state*>(p)->rounds-- != 0 && !static_cast<state*>(p)->op.done();
+        },
+        &s));
     bool ended = op->done();
     if (!ended) {
       hog h(*f.store, what);
       s.h = &h;
       s.rounds = 100;  // it may wait for a page that is never loaded: there is no frame
       if (what != held::NOTHING)
-        DOCTEST_REQUIRE(f.store->loop.run_while([](void* p) { return static_cast<state*>(p)->rounds-- != 0 && !static_cast<state*>(p)->op.done() && !static_cast<state*>(p)->h->blocks(static_cast<state*>(p)->op); }, &s));
+        DOCTEST_REQUIRE(f.store->loop.run_while(
+            [](void* p) {
+              return static_cast<state*>(p)->rounds-- != 0 && !static_cast<state*>(p)->op.done() &&
+                     !static_cast<state*>(p)->h->blocks(static_cast<state*>(p)->op);
+            },
+            &s));
       if (!op->done()) op->cancel();
     }
     DOCTEST_REQUIRE((op->done() || f.store->loop.run_until(*op)));
@@ -191,7 +215,8 @@ void cancel_in_all_ways(const io::sim_image& image, const maker& make) {
     }
 }
 
-DOCTEST_TEST_CASE("a drop that is cancelled leaves a tree that is there, or one that is gone and goes on going") {
+DOCTEST_TEST_CASE(
+    "a drop that is cancelled leaves a tree that is there, or one that is gone and goes on going") {
   io::sim_image image = filled(150);
   cancel_in_all_ways(image, [](fixture& f) { return std::make_shared<drop_op>(f.store, "t"); });
 }
@@ -220,7 +245,8 @@ struct dropped {
     tree.dropped = true;
     record.state = btree::TREE_DROPPING;
     btree::write_op mark;
-    mark.prepare(*f.store->catalogue, change::UPDATE, as_bytes(name), {reinterpret_cast<const std::byte*>(&record), sizeof record}, nullptr, true);
+    mark.prepare(*f.store->catalogue, change::UPDATE, as_bytes(name),
+                 {reinterpret_cast<const std::byte*>(&record), sizeof record}, nullptr, true);
     DOCTEST_REQUIRE(f.run(mark) == errc::ok);
     reclaim.prepare(tree, *f.store->catalogue, as_bytes(name), record);
   }
@@ -230,7 +256,8 @@ struct dropped {
   btree::reclaim_op reclaim;
 };
 
-DOCTEST_TEST_CASE("giving back a dropped tree's pages, cancelled: the rest goes at the next opening") {
+DOCTEST_TEST_CASE(
+    "giving back a dropped tree's pages, cancelled: the rest goes at the next opening") {
   io::sim_image image = filled(150);
   cancel_in_all_ways(image, [](fixture& f) {
     auto d = std::make_shared<dropped>(f);
@@ -263,7 +290,8 @@ DOCTEST_TEST_CASE("a damaged leaf in a dropped tree keeps its pages, and nothing
   image.write(leaf.block() * block_bytes + 1024, sector);
 
   io::sim_environment env;
-  auto opened = core::open(env, std::make_unique<io::sim_device>(env, image), {.cache_bytes = 4 << 20}, "test");
+  auto opened = core::open(env, std::make_unique<io::sim_device>(env, image),
+                           {.cache_bytes = 4 << 20}, "test");
   DOCTEST_REQUIRE(opened);
   fixture g(std::move(*opened));
   {
@@ -281,7 +309,8 @@ DOCTEST_TEST_CASE("growth of a store that fails ends with the failure") {
   for (held what : {held::NOTHING, held::GRANTS, held::CREDIT})
     for (u64 at = 1; at < 120; ++at) {
       DOCTEST_CAPTURE(at);
-      io::sim_environment env({.seed = at, .chaos_per_mille = 100, .look_ns = at % 2 ? 1'000'000u : 20u});
+      io::sim_environment env(
+          {.seed = at, .chaos_per_mille = 100, .look_ns = at % 2 ? 1'000'000u : 20u});
       auto dev = std::make_unique<io::sim_device>(env, image);
       io::sim_device* device = dev.get();
       auto opened = core::open(env, std::move(dev), {.cache_bytes = 4 << 20}, "test");

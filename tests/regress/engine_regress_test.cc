@@ -5,9 +5,9 @@
 namespace pleach {
 namespace {
 
-#define TAKER_PHASES(X)      \
-  X(INIT, WAIT, CLEANUP)     \
-  X(CLEANUP, NOWAIT, DONE)   \
+#define TAKER_PHASES(X)    \
+  X(INIT, WAIT, CLEANUP)   \
+  X(CLEANUP, NOWAIT, DONE) \
   X(DONE, NOWAIT)
 
 /// Takes as much log credit as one transaction may, and gives it back.
@@ -17,7 +17,9 @@ class taker final : public sm::machine<taker> {
   explicit taker(txn::engine& e) : engine_(e) {}
   sm::step tick(phase p) noexcept {
     if (p == INIT)
-      return engine_.take_credit(credit_, *this, engine_.largest_credit()) ? go(CLEANUP) : wait(CLEANUP, "log credit");
+      return engine_.take_credit(credit_, *this, engine_.largest_credit())
+                 ? go(CLEANUP)
+                 : wait(CLEANUP, "log credit");
     if (p == CLEANUP) engine_.give_back(credit_);
     return go(DONE);
   }
@@ -73,7 +75,9 @@ DOCTEST_TEST_CASE("a copy of a leaf that was merged away is not current; cursors
   DOCTEST_CHECK(f.store->ctx->stats.unlinks + f.store->ctx->stats.merges > 0);
 }
 
-DOCTEST_TEST_CASE("a large claim that waits while half the log is free wakes the log writer; it waited for ever") {
+DOCTEST_TEST_CASE(
+    "a large claim that waits while half the log is free wakes the log writer; it waited for "
+    "ever") {
   fixture f(1, 32, 4 << 20);
   btree::tree& t = f.create("t", 1);
   txn::engine& e = *f.store->engine;
@@ -93,7 +97,8 @@ DOCTEST_TEST_CASE("a large claim that waits while half the log is free wakes the
   DOCTEST_CHECK(waited > 10);
 }
 
-DOCTEST_TEST_CASE("a page of a group that the log has lost is corrupt, not data, also after later openings") {
+DOCTEST_TEST_CASE(
+    "a page of a group that the log has lost is corrupt, not data, also after later openings") {
   io::sim_image image;
   u64 lost_block = 0;
   {
@@ -101,7 +106,8 @@ DOCTEST_TEST_CASE("a page of a group that the log has lost is corrupt, not data,
     btree::tree &a = f.create("a", 1), &b = f.create("b", 1);
     DOCTEST_REQUIRE(f.put(a, "key", "old") == errc::ok);
     f.home();
-    DOCTEST_REQUIRE(f.put(b, "key", "value") == errc::ok);  // the log from here on knows nothing of a
+    DOCTEST_REQUIRE(f.put(b, "key", "value") ==
+                    errc::ok);  // the log from here on knows nothing of a
     f.home();
     DOCTEST_REQUIRE(f.put(a, "key", "new") == errc::ok);
     f.home();
@@ -119,7 +125,8 @@ DOCTEST_TEST_CASE("a page of a group that the log has lost is corrupt, not data,
     io::sim_environment env;
     auto dev = std::make_unique<io::sim_device>(env, image);
     io::sim_device* device = dev.get();
-    auto opened = core::open(env, std::move(dev), {.cache_bytes = 4 << 20, .read_only = opening == 0}, "test");
+    auto opened = core::open(env, std::move(dev),
+                             {.cache_bytes = 4 << 20, .read_only = opening == 0}, "test");
     DOCTEST_REQUIRE(opened);
     fixture f(std::move(*opened));
     std::string value;
@@ -134,27 +141,33 @@ DOCTEST_TEST_CASE("a page of a group that the log has lost is corrupt, not data,
   }
 }
 
-DOCTEST_TEST_CASE("a read that waited for a leaf starts again if the leaf was split before it came to run") {
+DOCTEST_TEST_CASE(
+    "a read that waited for a leaf starts again if the leaf was split before it came to run") {
   io::sim_image image;
   auto key = [](u32 i) { return numbered(i) + std::string(40, 'k'); };
   {
     fixture f(1, 64, 4 << 20);
     btree::tree& a = f.create("a", 1);
-    for (u32 i = 0; i < 40; ++i) DOCTEST_REQUIRE(f.put(a, key(i), std::string(100, 'v')) == errc::ok);
+    for (u32 i = 0; i < 40; ++i)
+      DOCTEST_REQUIRE(f.put(a, key(i), std::string(100, 'v')) == errc::ok);
     f.home();
     image = f.device->current();
   }
   u64 stale = 0;
   for (u64 seed = 1; seed <= 20; ++seed) {
     io::sim_environment env({.seed = seed, .chaos_per_mille = 300});
-    auto opened = core::open(env, std::make_unique<io::sim_device>(env, image), {.cache_bytes = 4 << 20}, "test");
+    auto opened = core::open(env, std::make_unique<io::sim_device>(env, image),
+                             {.cache_bytes = 4 << 20}, "test");
     DOCTEST_REQUIRE(opened);
     fixture f(std::move(*opened));
-    f.create("another", 1);  // from here on the page of the free space is resident: the split waits for no I/O
+    f.create("another",
+             1);  // from here on the page of the free space is resident: the split waits for no I/O
     btree::tree& a = f.open("a");
-    std::string small[] = {numbered(0) + "x", numbered(0) + "y", numbered(0) + "z"}, large(900, 'v'), sought[8], value;
+    std::string small[] = {numbered(0) + "x", numbered(0) + "y", numbered(0) + "z"},
+                large(900, 'v'), sought[8], value;
     btree::write_item items[3];
-    for (u32 i = 0; i < 3; ++i) items[i] = {.t = &a, .key = as_bytes(small[i]), .value = as_bytes(large), .sequence = i};
+    for (u32 i = 0; i < 3; ++i)
+      items[i] = {.t = &a, .key = as_bytes(small[i]), .value = as_bytes(large), .sequence = i};
     btree::write_op write;
     write.prepare(*f.store->ctx, items, false);
     btree::read_op reads[8];
@@ -176,7 +189,8 @@ DOCTEST_TEST_CASE("a read that waited for a leaf starts again if the leaf was sp
   DOCTEST_CHECK(stale > 0);
 }
 
-DOCTEST_TEST_CASE("growth right after a recovery: the store opens after a crash at each moment of it") {
+DOCTEST_TEST_CASE(
+    "growth right after a recovery: the store opens after a crash at each moment of it") {
   io::sim_image image;
   {
     fixture f(1, 64, 4 << 20);
@@ -199,7 +213,8 @@ DOCTEST_TEST_CASE("growth right after a recovery: the store opens after a crash 
   DOCTEST_CHECK(images.size() > 8);
   for (io::sim_image& i : images) {
     io::sim_environment env;
-    auto opened = core::open(env, std::make_unique<io::sim_device>(env, i), {.cache_bytes = 4 << 20}, "test");
+    auto opened =
+        core::open(env, std::make_unique<io::sim_device>(env, i), {.cache_bytes = 4 << 20}, "test");
     DOCTEST_REQUIRE(opened);
     fixture f(std::move(*opened));
     std::string value;

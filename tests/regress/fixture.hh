@@ -59,7 +59,8 @@ struct fixture {
     trees.push_back(tree_of(store, name));
     return trees.back()->t;
   }
-  static std::shared_ptr<store_layer::open_tree> tree_of(const std::shared_ptr<core>& c, const std::string& name) {
+  static std::shared_ptr<store_layer::open_tree> tree_of(const std::shared_ptr<core>& c,
+                                                         const std::string& name) {
     std::string value;
     btree::read_op op;
     op.prepare(*c->catalogue, seek::EXACT, as_bytes(name), {nullptr, &value, nullptr});

@@ -29,7 +29,8 @@ class history {
   void add_tree(const std::string& tree) { trees_[tree]; }
   void drop_tree(const std::string& tree) { trees_.erase(tree); }
 
-  /// The newest version, in flight or not. RETURNS: null if the key never was.
+  /// The newest version, in flight or not.
+  /// RETURNS: null if the key never was.
   const version* newest(const std::string& tree, const std::string& key) const;
   /// RETURNS: the version that explains `found` for a read that started at `start`; null if none
   /// does.

@@ -251,8 +251,8 @@ void image_checker::check_read_only(const image_job& job, const forest& expected
 }
 
 namespace {
-/// Like `read_forest`, but an error ends the reading of that tree. RETURNS: what differs from
-/// `expected` without an error.
+/// Like `read_forest`, but an error ends the reading of that tree.
+/// RETURNS: what differs from `expected` without an error.
 std::string differs_silently(core& c, const forest& expected) {
   std::string key, value, from;
   auto mode = btree::seek::AT_LEAST;

@@ -70,7 +70,8 @@ void run::cancel_some() {
     const sm::op& inner = op.innermost();
     std::string_view why = !reads && inner.waiting_for() != nullptr ? inner.waiting_for() : "";
     bool rare = why == "free frame" || why == "log credit";
-    if (!(any && random_.chance(300)) && !(rare && random_.chance(config_.cancel_per_mille))) continue;
+    if (!(any && random_.chance(300)) && !(rare && random_.chance(config_.cancel_per_mille)))
+      continue;
     sl->limited = true;
     op.cancel();
     any = false;

@@ -40,7 +40,8 @@ constexpr u64 seeds_limit = 120;
 constexpr unsigned patience_seconds = 240;
 constexpr u32 images_per_seed = 25;
 
-/// In a child: seeds 1..limit. RETURNS: the seed that found something, 0: none.
+/// In a child: seeds 1..limit.
+/// RETURNS: the seed that found something, 0: none.
 u64 seeds_until_found(const planted_bug& bug, bool planted, u64 limit) {
   int pipe_ends[2];
   if (::pipe(pipe_ends) != 0) return 0;

@@ -1,5 +1,5 @@
-// Proves: a process that ends without closing loses nothing that was acknowledged; reading that store first shows everything and changes no
-// byte of it; whole batches only, in order.
+// Proves: a process that ends without closing loses nothing that was acknowledged; reading that
+// store first shows everything and changes no byte of it; whole batches only, in order.
 #include <csignal>
 #include <fstream>
 #include <map>
@@ -32,8 +32,12 @@ struct plan {
   bool large;
 };
 
-std::string key(int i) { return "key " + std::to_string(i * 7919 % 10007); }
-std::string value(int i, const plan& p) { return bytes_of(static_cast<u64>(i), p.large && i % 20 == 0 ? 50'000 : 200); }
+std::string key(int i) {
+  return "key " + std::to_string(i * 7919 % 10007);
+}
+std::string value(int i, const plan& p) {
+  return bytes_of(static_cast<u64>(i), p.large && i % 20 == 0 ? 50'000 : 200);
+}
 
 /// What is there after the child: everything it did was acknowledged durable.
 std::map<std::string, std::string> expected(const plan& p) {
@@ -57,7 +61,8 @@ int run_and_vanish(const std::string& path, const plan& p) {
   if (!s.run(gone.put("x", "y")).ok()) return 11;
   // The last one is durable, so all before it are.
   for (int i = 0; i < p.singles; ++i) {
-    auto d = i % 10 == 9 || i == p.singles - 1 ? pleach::durability::durable : pleach::durability::ordered;
+    auto d = i % 10 == 9 || i == p.singles - 1 ? pleach::durability::durable
+                                               : pleach::durability::ordered;
     if (!s.run(t.upsert(key(i), value(i, p), d)).ok()) return 12;
   }
   pleach::batch b(s);
@@ -118,9 +123,15 @@ void vanish(const plan& p) {
 
 }  // namespace
 
-DOCTEST_TEST_CASE("a few records") { vanish({3, 0, 0, false}); }
-DOCTEST_TEST_CASE("records, batches and deletes") { vanish({1500, 30, 300, false}); }
-DOCTEST_TEST_CASE("large values") { vanish({400, 10, 80, true}); }
+DOCTEST_TEST_CASE("a few records") {
+  vanish({3, 0, 0, false});
+}
+DOCTEST_TEST_CASE("records, batches and deletes") {
+  vanish({1500, 30, 300, false});
+}
+DOCTEST_TEST_CASE("large values") {
+  vanish({400, 10, 80, true});
+}
 
 DOCTEST_TEST_CASE("batches of a process that was killed: whole ones, in order") {
   scratch_file f("crash");
@@ -135,7 +146,8 @@ DOCTEST_TEST_CASE("batches of a process that was killed: whole ones, in order") 
     if (!opened) ::_exit(1);
     pleach::store& s = *opened;
     pleach::tree t, u;
-    if (!s.run(s.create_tree("t", {4096}, t)).ok() || !s.run(s.create_tree("u", {4096}, u)).ok()) ::_exit(1);
+    if (!s.run(s.create_tree("t", {4096}, t)).ok() || !s.run(s.create_tree("u", {4096}, u)).ok())
+      ::_exit(1);
     pleach::batch b(s);
     for (int n = 0;; ++n) {
       b.clear();

@@ -1,5 +1,6 @@
-// Proves: the four faces give the same answers; deadlines and cancellation end waits; callbacks may start operations and destroy their own;
-// a host on epoll that sleeps on event_fd and next_timeout never sleeps over work.
+// Proves: the four faces give the same answers; deadlines and cancellation end waits; callbacks may
+// start operations and destroy their own; a host on epoll that sleeps on event_fd and next_timeout
+// never sleeps over work.
 #include <sys/epoll.h>
 
 #include <memory>
@@ -71,7 +72,8 @@ DOCTEST_TEST_CASE("blocking") {
   require_ok(s.run(s.wait(last.lsn, pleach::watermark::durable)));
   require_ok(s.run(s.wait(last.lsn, pleach::watermark::placed)));
   require_ok(s.run(s.flush()));
-  DOCTEST_CHECK(s.run(s.wait(last.lsn + 1000, pleach::watermark::durable)).what() == category::invalid);
+  DOCTEST_CHECK(s.run(s.wait(last.lsn + 1000, pleach::watermark::durable)).what() ==
+                category::invalid);
   pleach::operation op = t.get("a", v);
   op.tag = 7;
   DOCTEST_CHECK(!op.done());
@@ -113,8 +115,11 @@ DOCTEST_TEST_CASE("callbacks start operations and destroy their own") {
     void step() {
       key = std::to_string(at);
       op.reset();
-      op.reset(at % 2 ? new pleach::operation(t.get(key, value)) : new pleach::operation(t.upsert(key, "chain")));
-      op->start([](pleach::operation& o, void* self) { static_cast<chain*>(self)->done(o.result()); }, this);
+      op.reset(at % 2 ? new pleach::operation(t.get(key, value))
+                      : new pleach::operation(t.upsert(key, "chain")));
+      op->start(
+          [](pleach::operation& o, void* self) { static_cast<chain*>(self)->done(o.result()); },
+          this);
     }
     void done(pleach::answer a) {
       require_ok(a);
@@ -260,12 +265,14 @@ DOCTEST_TEST_CASE("an epoll host that sleeps on event_fd and next_timeout") {
     epoll_event event{};
     event.events = EPOLLIN;
     DOCTEST_REQUIRE(::epoll_ctl(poller, EPOLL_CTL_ADD, s.event_fd(), &event) == 0);
-    // One operation at a time, started between the sleeps: the host hears of each by the fd or the timeout alone.
+    // One operation at a time, started between the sleeps: the host hears of each by the fd or the
+    // timeout alone.
     int sleeps = 0;
     for (int i = 0; i < 300; ++i) {
       std::string key = std::to_string(i);
       int left = 1;
-      pleach::operation op = t.upsert(key, "v", i % 2 ? pleach::durability::durable : pleach::durability::ordered);
+      pleach::operation op =
+          t.upsert(key, "v", i % 2 ? pleach::durability::durable : pleach::durability::ordered);
       op.start([](pleach::operation&, void* l) { --*static_cast<int*>(l); }, &left);
       while (left != 0) {
         std::int64_t ns = s.next_timeout_ns();

@@ -1,4 +1,5 @@
-// Proves: no heap allocation per cached get and per cached upsert in the steady state. Writes the counts where tests/run.sh collects them.
+// Proves: no heap allocation per cached get and per cached upsert in the steady state. Writes the
+// counts where tests/run.sh collects them.
 #include <cstdlib>
 #include <fstream>
 #include <new>
@@ -21,10 +22,18 @@ static u64 allocations = 0;
   if (void* p = std::aligned_alloc(unit, (n + unit - 1) / unit * unit)) return p;
   std::abort();
 }
-[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
-[[gnu::noinline]] void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p) noexcept {
+  std::free(p);
+}
+[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept {
+  std::free(p);
+}
+[[gnu::noinline]] void operator delete(void* p, std::align_val_t) noexcept {
+  std::free(p);
+}
+[[gnu::noinline]] void operator delete(void* p, std::size_t, std::align_val_t) noexcept {
+  std::free(p);
+}
 
 namespace {
 
@@ -37,21 +46,27 @@ struct rig {
   std::vector<std::string> keys, values;
 
   explicit rig(bool memory)
-      : s(memory ? open_memory(128 * mib, 64 * mib) : (format(f.path, 128 * mib, 32 * mib), open(f.path, 64 * mib))),
+      : s(memory ? open_memory(128 * mib, 64 * mib)
+                 : (format(f.path, 128 * mib, 32 * mib), open(f.path, 64 * mib))),
         t(create(s, "t", 16384)) {
     for (u64 i = 0; i < records; ++i) {
-      keys.push_back("a key of some length that is on the heap " + std::to_string(i * 7919 % records));
+      keys.push_back("a key of some length that is on the heap " +
+                     std::to_string(i * 7919 % records));
       values.push_back(bytes_of(i, 100));
     }
-    for (u64 i = 0; i < records; ++i) require_ok(s.run(t.put(keys[i], values[i], pleach::durability::ordered)));
+    for (u64 i = 0; i < records; ++i)
+      require_ok(s.run(t.put(keys[i], values[i], pleach::durability::ordered)));
     require_ok(s.run(s.flush()));
   }
   const std::string& key(int i) const { return keys[static_cast<std::size_t>(i) * 31 % records]; }
-  const std::string& value(int i) const { return values[static_cast<std::size_t>(i) * 17 % records]; }
+  const std::string& value(int i) const {
+    return values[static_cast<std::size_t>(i) * 17 % records];
+  }
 };
 
 void report(const char* name, u64 count) {
-  if (const char* path = std::getenv("PLEACH_COUNTERS")) std::ofstream(path, std::ios::app) << name << '=' << count << '\n';
+  if (const char* path = std::getenv("PLEACH_COUNTERS"))
+    std::ofstream(path, std::ios::app) << name << '=' << count << '\n';
 }
 
 /// Allocations of `operations` times what `one` does, after a while of the same.
@@ -85,9 +100,12 @@ DOCTEST_TEST_CASE("no heap allocation per cached operation") {
   report("heap_allocations_cached_get", gets);
   u64 misses = counted(operations, [&](int i) { return !r.s.run(r.t.exists(r.value(i))).ok(); });
   DOCTEST_CHECK(misses == 0);
-  u64 ordered = counted(operations, [&](int i) { return r.s.run(r.t.upsert(r.key(i), r.value(i), pleach::durability::ordered)).ok(); });
+  u64 ordered = counted(operations, [&](int i) {
+    return r.s.run(r.t.upsert(r.key(i), r.value(i), pleach::durability::ordered)).ok();
+  });
   DOCTEST_CHECK(ordered == 0);
-  u64 durable = counted(durable_operations, [&](int i) { return r.s.run(r.t.upsert(r.key(i), r.value(i))).ok(); });
+  u64 durable = counted(durable_operations,
+                        [&](int i) { return r.s.run(r.t.upsert(r.key(i), r.value(i))).ok(); });
   DOCTEST_CHECK(durable == 0);
   report("heap_allocations_cached_put", ordered + durable);
   u64 callbacks = counted(operations, [&](int i) {

@@ -1,4 +1,5 @@
-// Proves, from outside: a process that loads, reads back, scans and checks data of twenty times its cache stays within cache + 24 MiB.
+// Proves, from outside: a process that loads, reads back, scans and checks data of twenty times its
+// cache stays within cache + 24 MiB.
 #include <fstream>
 
 #include "tests/store/support.hh"
@@ -15,7 +16,8 @@ constexpr u64 records = data / (value_bytes + 16);
 std::string key_of(u64 i) {
   char text[24];
   // Runs of neighbours at places in no order: a batch touches few leaves, batches touch all.
-  std::snprintf(text, sizeof text, "%012llx%04llx", static_cast<unsigned long long>((i / 20 * 0x9e3779b97f4a7c15u) >> 16),
+  std::snprintf(text, sizeof text, "%012llx%04llx",
+                static_cast<unsigned long long>((i / 20 * 0x9e3779b97f4a7c15u) >> 16),
                 static_cast<unsigned long long>(i % 20));
   return text;
 }
@@ -44,13 +46,17 @@ int child(const std::string& path, bool load) {
     pleach::batch b(s);
     for (u64 i = 0; i < records;) {
       b.clear();
-      for (int n = 0; n < 20 && i < records; ++n, ++i) b.upsert(t, key_of(i), bytes_of(i, value_bytes));
+      for (int n = 0; n < 20 && i < records; ++n, ++i)
+        b.upsert(t, key_of(i), bytes_of(i, value_bytes));
       pleach::answer a = s.run(b.commit(pleach::durability::ordered));
       if (!a.ok()) return std::fprintf(stderr, "load: %s\n", a.text().c_str()), LOAD;
     }
     // Some large values too.
     for (u64 i = 0; i < 20; ++i)
-      if (!s.run(t.upsert("large" + std::to_string(i), bytes_of(i, 1 << 20), pleach::durability::ordered)).ok()) return LOAD;
+      if (!s.run(t.upsert("large" + std::to_string(i), bytes_of(i, 1 << 20),
+                          pleach::durability::ordered))
+               .ok())
+        return LOAD;
   } else {
     if (!s.run(s.open_tree("t", t)).ok()) return OPEN;
   }
@@ -71,7 +77,8 @@ int child(const std::string& path, bool load) {
   auto r = s.check({});
   if (!r || !r->clean || r->records < records) return CHECK;
   if (!s.close()) return CLOSE;
-  std::fprintf(stderr, "peak of %s: %llu KiB\n", load ? "load" : "read", static_cast<unsigned long long>(peak() / 1024));
+  std::fprintf(stderr, "peak of %s: %llu KiB\n", load ? "load" : "read",
+               static_cast<unsigned long long>(peak() / 1024));
   return peak() <= cache + 24 * mib ? NONE : MEMORY;
 }
 
@@ -88,7 +95,8 @@ DOCTEST_TEST_CASE("data of twenty times the cache") {
     if (pid == 0) {
       ::setenv("PLEACH_MEMORY_CHILD", mode, 1);
       ::setenv("PLEACH_MEMORY_PATH", f.path.c_str(), 1);
-      ::execl("/proc/self/exe", "memory_test", "--test-case=child", "--no-skip", "--no-version", nullptr);
+      ::execl("/proc/self/exe", "memory_test", "--test-case=child", "--no-skip", "--no-version",
+              nullptr);
       ::_exit(127);
     }
     int status = 0;

@@ -1,5 +1,6 @@
-// Proves: misuse of the API is answered by a code that says so, and the store works on: forks, throwing callbacks, polling inside callbacks,
-// closed stores, dropped trees, empty handles, read-only stores, everything over its limit.
+// Proves: misuse of the API is answered by a code that says so, and the store works on: forks,
+// throwing callbacks, polling inside callbacks, closed stores, dropped trees, empty handles,
+// read-only stores, everything over its limit.
 #include <memory>
 #include <stdexcept>
 #include <vector>

@@ -1,4 +1,5 @@
-// Proves: every way in which a store cannot be made or opened has its own code and a sentence that a person understands.
+// Proves: every way in which a store cannot be made or opened has its own code and a sentence that
+// a person understands.
 #include <cstring>
 #include <fstream>
 
@@ -33,11 +34,11 @@ outcome try_format(const std::string& path, u64 size, bool force = false) {
   return {done.error().what(), done.error().message};
 }
 
-#define SAYS(out, code, words)                                                             \
-  do {                                                                                     \
-    outcome o_ = (out);                                                                    \
-    DOCTEST_CHECK_MESSAGE(o_.what == (code), o_.message);                                  \
-    DOCTEST_CHECK_MESSAGE(o_.message.find(words) != std::string::npos, o_.message);        \
+#define SAYS(out, code, words)                                                      \
+  do {                                                                              \
+    outcome o_ = (out);                                                             \
+    DOCTEST_CHECK_MESSAGE(o_.what == (code), o_.message);                           \
+    DOCTEST_CHECK_MESSAGE(o_.message.find(words) != std::string::npos, o_.message); \
   } while (0)
 
 /// Changes all copies of the superblock and seals them again.
@@ -141,7 +142,8 @@ DOCTEST_TEST_CASE("damaged superblocks") {
   auto smash = [&](u32 copy) {
     int fd = ::open(f.path.c_str(), O_RDWR | O_CLOEXEC);
     char junk = '!';
-    DOCTEST_REQUIRE(::pwrite(fd, &junk, 1, static_cast<off_t>(pleach::superblock_block(copy) * 4096 + 100)) == 1);
+    DOCTEST_REQUIRE(::pwrite(fd, &junk, 1,
+                             static_cast<off_t>(pleach::superblock_block(copy) * 4096 + 100)) == 1);
     ::close(fd);
   };
   for (u32 copy : {0u, 1u, 2u}) smash(copy);

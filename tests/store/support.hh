@@ -1,6 +1,8 @@
-// What the tests of the store share: temporary files, loop devices, a coroutine type, an event-loop host.
+// What the tests of the store share: temporary files, loop devices, a coroutine type, an event-loop
+// host.
 //
-// What it is not: a face of the engine. It sees the public headers only, and sleeps as a host would: on event_fd and next_timeout.
+// What it is not: a face of the engine. It sees the public headers only, and sleeps as a host
+// would: on event_fd and next_timeout.
 #pragma once
 
 #include <doctest/doctest.h>
@@ -36,21 +38,23 @@ class scratch_file {
   explicit scratch_file(const std::string& stem) {
     const char* dir = std::getenv("TMPDIR");
     static int number = 0;
-    path = std::string(dir ? dir : "/tmp") + "/pleach-" + stem + "-" + std::to_string(::getpid()) + "-" +
-           std::to_string(number++);
+    path = std::string(dir ? dir : "/tmp") + "/pleach-" + stem + "-" + std::to_string(::getpid()) +
+           "-" + std::to_string(number++);
   }
   ~scratch_file() { ::unlink(path.c_str()); }
   scratch_file(const scratch_file&) = delete;
   std::string path;
 };
 
-/// A loop device over a temporary file, made without any tool. `ok()` is false where that is not allowed.
+/// A loop device over a temporary file, made without any tool. `ok()` is false where that is not
+/// allowed.
 class loop_device {
  public:
   explicit loop_device(u64 bytes) : backing_("loop") {
     backing_fd_ = ::open(backing_.path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     int control = ::open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-    if (backing_fd_ >= 0 && control >= 0 && ::ftruncate(backing_fd_, static_cast<off_t>(bytes)) == 0) {
+    if (backing_fd_ >= 0 && control >= 0 &&
+        ::ftruncate(backing_fd_, static_cast<off_t>(bytes)) == 0) {
       for (int tries = 0; tries < 20 && fd_ < 0; ++tries) {
         int number = ::ioctl(control, LOOP_CTL_GET_FREE);
         if (number < 0) break;
@@ -115,7 +119,9 @@ inline pleach::store open_memory(u64 size, u64 cache = 16 * mib) {
   return std::move(*s);
 }
 
-inline void require_ok(const pleach::answer& a) { DOCTEST_REQUIRE_MESSAGE(a.ok(), a.text()); }
+inline void require_ok(const pleach::answer& a) {
+  DOCTEST_REQUIRE_MESSAGE(a.ok(), a.text());
+}
 
 inline pleach::tree create(pleach::store& s, std::string_view name, u32 node_bytes = 4096) {
   pleach::tree t;
@@ -132,7 +138,8 @@ inline pleach::tree open_tree(pleach::store& s, std::string_view name) {
 inline pleach::check_report require_clean(pleach::store& s) {
   auto r = s.check({});
   DOCTEST_REQUIRE_MESSAGE(r.has_value(), (r ? "" : r.error().message));
-  DOCTEST_REQUIRE_MESSAGE(r->clean, (r->problems.empty() ? "" : r->problems[0].where + ": " + r->problems[0].what));
+  DOCTEST_REQUIRE_MESSAGE(
+      r->clean, (r->problems.empty() ? "" : r->problems[0].where + ": " + r->problems[0].what));
   return *r;
 }
 
@@ -171,7 +178,8 @@ inline void host_until(pleach::store& s, const int& running) {
   while (running != 0) host_step(s);
 }
 
-/// Runs `body` in a child process. RETURNS: its exit code; -1 if it was killed.
+/// Runs `body` in a child process.
+/// RETURNS: its exit code; -1 if it was killed.
 inline int in_child(const std::function<int()>& body) {
   std::fflush(nullptr);
   pid_t child = ::fork();

@@ -1,4 +1,5 @@
-// Proves: post() from other threads reaches the polling thread; calls from another thread are refused, by a code and without harm.
+// Proves: post() from other threads reaches the polling thread; calls from another thread are
+// refused, by a code and without harm.
 #include <atomic>
 #include <thread>
 #include <vector>
@@ -23,7 +24,8 @@ DOCTEST_TEST_CASE("post from other threads wakes a sleeping host") {
             std::string key;
             pleach::operation op;
             int& done;
-            one(std::string k, pleach::tree& tree, int& d) : key(std::move(k)), op(tree.put(key, "v")), done(d) {}
+            one(std::string k, pleach::tree& tree, int& d)
+                : key(std::move(k)), op(tree.put(key, "v")), done(d) {}
           };
           auto* o = new one(std::to_string(id) + "/" + std::to_string(i), t, done);
           o->op.start(

@@ -1,4 +1,5 @@
-// Records and blocks as bytes: what is encoded is applied exactly, and no bytes whatever make the decoders leave their bounds.
+// Records and blocks as bytes: what is encoded is applied exactly, and no bytes whatever make the
+// decoders leave their bounds.
 #include <doctest/doctest.h>
 
 #include "be/base/random.hh"
@@ -43,7 +44,8 @@ DOCTEST_TEST_CASE("a record brings the page before to the page after") {
     std::vector<std::byte> out(p.random.below(9));
     u64 begin = out.size();
     map_measure m = measure_map(p.map.data(), words);
-    u64 captured = encode_page(out, {page_addr(77, 1), 5}, 0, p.after.data(), p.map.data(), words, 42);
+    u64 captured =
+        encode_page(out, {page_addr(77, 1), 5}, 0, p.after.data(), p.map.data(), words, 42);
     DOCTEST_REQUIRE(out.size() == begin + sizeof(record_header) + m.body_bytes);
     DOCTEST_CHECK(m.body_bytes <= max_page_body(p.after.size()));
     DOCTEST_CHECK(captured <= p.after.size());
@@ -67,9 +69,11 @@ DOCTEST_TEST_CASE("hostile bodies stay inside the page") {
     p.change(1 + static_cast<u32>(p.random.below(10)));
     std::vector<std::byte> out;
     encode_page(out, {page_addr(77, 1), 5}, 0, p.after.data(), p.map.data(), 8, 42);
-    for (u64 n = 1 + random.below(6); n > 0; --n) out[random.below(out.size())] = static_cast<std::byte>(random.next());
+    for (u64 n = 1 + random.below(6); n > 0; --n)
+      out[random.below(out.size())] = static_cast<std::byte>(random.next());
     std::vector<std::byte> guarded(4096 + 128, std::byte{0x5a});
-    std::vector<std::byte> exact(out.begin() + sizeof(record_header), out.end());  // its own allocation: a sanitizer sees overreads
+    std::vector<std::byte> exact(out.begin() + sizeof(record_header),
+                                 out.end());  // its own allocation: a sanitizer sees overreads
     if (!apply_page(exact, {guarded.data() + 64, 4096})) ++refused;
     for (u32 i = 0; i < 64; ++i) {
       DOCTEST_REQUIRE(guarded[i] == std::byte{0x5a});

@@ -1,8 +1,10 @@
-// Power cuts at random device events of random workloads over plain pages and extents. After each the store must equal the state after
-// some group that is not older than the last acknowledged one; recovery cut off at any event, and again, must give the same; a
-// read-only opening of the same image must show the same and write nothing.
+// Power cuts at random device events of random workloads over plain pages and extents. After each
+// the store must equal the state after some group that is not older than the last acknowledged one;
+// recovery cut off at any event, and again, must give the same; a read-only opening of the same
+// image must show the same and write nothing.
 //
-// PLEACH_TXN_SEEDS sets the number of seeds, PLEACH_TXN_SEED runs one; a failure prints the seed. PLEACH_PLANT breaks one rule.
+// PLEACH_TXN_SEEDS sets the number of seeds, PLEACH_TXN_SEED runs one; a failure prints the seed.
+// PLEACH_PLANT breaks one rule.
 #include <doctest/doctest.h>
 
 #include "tests/txn/world.hh"
@@ -30,7 +32,8 @@ io::crash_policy random_policy(random_stream& r) {
 }
 
 /// Takes crash images at random events.
-void watch(world& w, oracle& o, std::vector<crash>& out, random_stream& r, u32 per_mille, u64 most) {
+void watch(world& w, oracle& o, std::vector<crash>& out, random_stream& r, u32 per_mille,
+           u64 most) {
   w.dev->on_event = [&o, &out, &r, per_mille, most](io::sim_device& d) {
     if (out.size() >= most || !r.chance(per_mille)) return;
     out.push_back({d.crash_image(r, random_policy(r)), o.acked});
@@ -55,12 +58,14 @@ struct verdict {
 /// RETURNS: what is wrong with the store after recovery, or empty.
 std::string check(world& w, const oracle& o, lsn_t acked) {
   lsn_t lsn = w.eng->recovered();
-  if (lsn < acked) return "recovered to LSN " + std::to_string(lsn) + ", acknowledged " + std::to_string(acked);
+  if (lsn < acked)
+    return "recovered to LSN " + std::to_string(lsn) + ", acknowledged " + std::to_string(acked);
   std::string diff = compare(w, o.at(lsn));
   return diff.empty() ? diff : "at LSN " + std::to_string(lsn) + ": " + diff;
 }
 
-std::string check_read_only(const world_options& o, const crash& c, const oracle& all, lsn_t expected) {
+std::string check_read_only(const world_options& o, const crash& c, const oracle& all,
+                            lsn_t expected) {
   world w(o);
   if (errc code = w.mount(c.image, true); code != errc::ok)
     return std::string("read-only: ") + name_of(code) + ": " + w.report;
@@ -71,8 +76,10 @@ std::string check_read_only(const world_options& o, const crash& c, const oracle
   return {};
 }
 
-/// Recovers one image, several times over; RETURNS: the first problem.
-std::string recover_and_check(world_options o, const crash& c, const oracle& all, random_stream& r, verdict& v, io::sim_image* next) {
+/// Recovers one image, several times over;
+/// RETURNS: the first problem.
+std::string recover_and_check(world_options o, const crash& c, const oracle& all, random_stream& r,
+                              verdict& v, io::sim_image* next) {
   o.seed = r.next();
   ++v.images;
   std::vector<crash> again;
@@ -96,7 +103,8 @@ std::string recover_and_check(world_options o, const crash& c, const oracle& all
   for (const crash& n : again) {
     ++v.nested;
     world w(o);
-    if (errc code = w.mount(n.image); code != errc::ok) return std::string("nested open: ") + name_of(code) + ": " + w.report;
+    if (errc code = w.mount(n.image); code != errc::ok)
+      return std::string("nested open: ") + name_of(code) + ": " + w.report;
     if (w.eng->recovered() != first) return "nested recovery ends elsewhere";
     if (std::string s = check(w, all, c.acked); !s.empty()) return "nested: " + s;
   }
@@ -110,7 +118,8 @@ void run_seed(u64 seed, verdict& v) {
   io::sim_image image = world::formatted(o);
   oracle all;
   bool fresh = true;
-  bool brief = r.chance(300);  // many openings that are cut off in their first groups: ghosts of abandoned ones
+  bool brief = r.chance(
+      300);  // many openings that are cut off in their first groups: ghosts of abandoned ones
   for (u32 life = 0; life < (brief ? 16 : 4) && v.problem.empty(); ++life) {
     std::vector<crash> crashes;
     bool stuck = false;
@@ -125,7 +134,8 @@ void run_seed(u64 seed, verdict& v) {
       if (!fresh) all.now = all.at(base);
       fresh = false;
       all.begin(base);
-      watch(w, all, crashes, r, static_cast<u32>(5 + r.below(40)) * (brief ? 4 : 1), brief ? 4 : 12);
+      watch(w, all, crashes, r, static_cast<u32>(5 + r.below(40)) * (brief ? 4 : 1),
+            brief ? 4 : 12);
       {
         workload load(w, all, r.next());
         load.width = 1 + static_cast<u32>(r.below(8));
@@ -138,7 +148,8 @@ void run_seed(u64 seed, verdict& v) {
           std::abort();
         }
       }
-      if (w.eng->stats().credit_overruns != 0) v.problem = "a transaction took more log than it had claimed";
+      if (w.eng->stats().credit_overruns != 0)
+        v.problem = "a transaction took more log than it had claimed";
       if (r.chance(300)) (void)w.eng->close();
       w.dev->on_event = nullptr;
       crashes.push_back({w.dev->crash_image(r, random_policy(r)), all.acked});
@@ -165,7 +176,8 @@ DOCTEST_TEST_CASE("every crash leaves a prefix that holds all that was acknowled
     run_seed(seed, v);
     DOCTEST_REQUIRE_MESSAGE(v.problem == "", "PLEACH_TXN_SEED=" << seed << ": " << v.problem);
   }
-  DOCTEST_MESSAGE("crash images " << v.images << ", nested " << v.nested << ", torn tails " << v.torn);
+  DOCTEST_MESSAGE("crash images " << v.images << ", nested " << v.nested << ", torn tails "
+                                  << v.torn);
   DOCTEST_CHECK((only != 0 || v.images > seeds * 10));
 }
 
@@ -287,8 +299,10 @@ DOCTEST_TEST_CASE("a damaged block: refused if it was durable, dropped if nothin
     } else {
       DOCTEST_REQUIRE(c == errc::ok);
       lsn_t lsn = w.eng->recovered();
-      if (lsn < all.acked) ++dropped;  // the window of TESTING 3.5 that nothing can tell
-      else ++untouched;
+      if (lsn < all.acked)
+        ++dropped;  // what looks like a torn tail is one
+      else
+        ++untouched;
       DOCTEST_CHECK((lsn == all.acked || newest));
       DOCTEST_CHECK(compare(w, all.at(lsn)) == "");
     }
@@ -317,12 +331,15 @@ DOCTEST_TEST_CASE("garbage in the log never leads recovery out of bounds") {
     world w(o);
     w.attach(image);
     volume v = *read_volume(*w.loop, *w.dev);
-    // Turns bytes of payloads and headers and makes the checksum right again, so that the code behind it is reached.
+    // Turns bytes of payloads and headers and makes the checksum right again, so that the code
+    // behind it is reached.
     for (u64 n = 1 + r.below(3); n > 0; --n) {
       u64 at = log_position(v.super, r.below(log_blocks(v.super))) * block_bytes;
       std::vector<std::byte> block(block_bytes);
       image.read(at, block);
-      for (u64 k = 1 + r.below(4); k > 0; --k) block[r.chance(500) ? r.below(128) : r.below(block_bytes)] = static_cast<std::byte>(r.next());
+      for (u64 k = 1 + r.below(4); k > 0; --k)
+        block[r.chance(500) ? r.below(128) : r.below(block_bytes)] =
+            static_cast<std::byte>(r.next());
       auto& h = *reinterpret_cast<log_block_header*>(block.data());
       h.checksum = 0;
       h.checksum = hash64(block);

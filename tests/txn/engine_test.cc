@@ -1,4 +1,5 @@
-// The engine over the simulated device, without crashes: durability, space, credit, close, growth, failure.
+// The engine over the simulated device, without crashes: durability, space, credit, close, growth,
+// failure.
 #include <doctest/doctest.h>
 
 #include "tests/txn/world.hh"
@@ -97,7 +98,8 @@ DOCTEST_TEST_CASE("a full volume: no_space, then freeing makes room again, witho
       p.frees.push_back(a);
       break;
     }
-    p.durable = false;  // the block is reusable only once this is durable: the next one waits for that
+    p.durable =
+        false;  // the block is reusable only once this is durable: the next one waits for that
     tx_op f(w, all, p, round);
     DOCTEST_REQUIRE(w.run(f) == errc::ok);
     tx_op::plan q;
@@ -164,12 +166,15 @@ DOCTEST_TEST_CASE("growth: more room, and it survives") {
   DOCTEST_CHECK(compare(w, all.at(w.eng->recovered())) == "");
 }
 
-DOCTEST_TEST_CASE("a failed write or flush stops the store; what was acknowledged is there after reopening") {
+DOCTEST_TEST_CASE(
+    "a failed write or flush stops the store; what was acknowledged is there after reopening") {
 #ifdef PLEACH_PLANTED_BUGS
   plant(std::getenv("PLEACH_PLANT"));
 #endif
   u64 stopped = 0;
-  u64 most = std::getenv("PLEACH_TXN_FAULTS") ? std::strtoull(std::getenv("PLEACH_TXN_FAULTS"), nullptr, 10) : 80;
+  u64 most = std::getenv("PLEACH_TXN_FAULTS")
+                 ? std::strtoull(std::getenv("PLEACH_TXN_FAULTS"), nullptr, 10)
+                 : 80;
   for (u64 k = 1; k <= most; ++k) {
     DOCTEST_CAPTURE(k);
     world_options o;

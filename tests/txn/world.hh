@@ -1,5 +1,5 @@
-// A small store without trees for tests of txn: simulated device, cache, engine; transactions over plain pages and extents; an oracle
-// that knows the content after each group.
+// A small store without trees for tests of txn: simulated device, cache, engine; transactions over
+// plain pages and extents; an oracle that knows the content after each group.
 #pragma once
 
 #include <cstdlib>
@@ -30,10 +30,11 @@ struct model_page {
   blob content;
 };
 
-/// What a crash must leave: everything up to some group, that and no less than what was acknowledged.
+/// What a crash must leave: everything up to some group, that and no less than what was
+/// acknowledged.
 struct model_state {
   std::map<u64, model_page> pages;  ///< by raw address
-  u64 counter = 2;                  ///< next_tree_id of the root block, changed by every transaction
+  u64 counter = 2;  ///< next_tree_id of the root block, changed by every transaction
 };
 
 struct oracle {
@@ -63,7 +64,8 @@ struct world_options {
 /// One mounted store on an image.
 class world {
  public:
-  explicit world(const world_options& o) : options(o), env({.seed = o.seed, .chaos_per_mille = o.chaos}), random(o.seed * 7919 + 1) {
+  explicit world(const world_options& o)
+      : options(o), env({.seed = o.seed, .chaos_per_mille = o.chaos}), random(o.seed * 7919 + 1) {
     if (o.chaos != 0) env.chaotic = true;
   }
   ~world() { unmount(); }
@@ -152,19 +154,20 @@ class world {
   std::string report;
 };
 
-#define PLEACH_TEST_TX_PHASES(X)            \
-  X(GRANT, WAIT, PIN, CLEANUP)              \
-  X(PIN, WAIT, PIN, ALLOC, CLEANUP)         \
-  X(ALLOC, WAIT, EXTENT, CLEANUP)           \
-  X(EXTENT, WAIT, SPARE, CLEANUP)           \
-  X(SPARE, WAIT, SPARE, CREDIT, CLEANUP)    \
-  X(CREDIT, WAIT, ACT, CLEANUP)             \
-  X(ACT, NOWAIT, DURABLE)                   \
-  X(DURABLE, WAIT, DURABLE, CLEANUP)        \
-  X(CLEANUP, NOWAIT, DONE)                  \
+#define PLEACH_TEST_TX_PHASES(X)         \
+  X(GRANT, WAIT, PIN, CLEANUP)           \
+  X(PIN, WAIT, PIN, ALLOC, CLEANUP)      \
+  X(ALLOC, WAIT, EXTENT, CLEANUP)        \
+  X(EXTENT, WAIT, SPARE, CLEANUP)        \
+  X(SPARE, WAIT, SPARE, CREDIT, CLEANUP) \
+  X(CREDIT, WAIT, ACT, CLEANUP)          \
+  X(ACT, NOWAIT, DURABLE)                \
+  X(DURABLE, WAIT, DURABLE, CLEANUP)     \
+  X(CLEANUP, NOWAIT, DONE)               \
   X(DONE, NOWAIT)
 
-/// A transaction: creates pages, changes pages, frees pages, perhaps writes or frees an extent. Everything random.
+/// A transaction: creates pages, changes pages, frees pages, perhaps writes or frees an extent.
+/// Everything random.
 class tx_op final : public sm::machine<tx_op> {
  public:
   PLEACH_PHASES("test_tx", PLEACH_TEST_TX_PHASES)
@@ -199,7 +202,8 @@ class tx_op final : public sm::machine<tx_op> {
       }
       case PIN: {
         for (; pinned_ < p_.writes.size() + p_.frees.size(); ++pinned_) {
-          u64 a = pinned_ < p_.writes.size() ? p_.writes[pinned_] : p_.frees[pinned_ - p_.writes.size()];
+          u64 a = pinned_ < p_.writes.size() ? p_.writes[pinned_]
+                                             : p_.frees[pinned_ - p_.writes.size()];
           if (loading_ == nullptr) loading_ = w_.pages->pin({page_addr(a), o_.now.pages.at(a).gen});
           if (loading_->state == cache::page_state::LOADING) return wait_in(loading_->waiters, PIN);
           if (loading_->state != cache::page_state::RESIDENT) return fail(loading_->error);
@@ -229,15 +233,20 @@ class tx_op final : public sm::machine<tx_op> {
         if (p_.extent_blocks && extent_.out.code != errc::ok) return fail(extent_.out.code);
         spares_.resize(p_.creates.size());
         for (; spared_ < p_.creates.size(); ++spared_)
-          if (!w_.pages->take_spare(*this, p_.creates[spared_], spares_[spared_])) return wait(SPARE, "spare");
+          if (!w_.pages->take_spare(*this, p_.creates[spared_], spares_[spared_]))
+            return wait(SPARE, "spare");
         return go(CREDIT);
       case CREDIT: {
         u64 changed = p_.writes.size() + p_.creates.size();
         u64 bytes = changed * (64 + p_.ranges * (p_.range_bytes + 16));
-        u64 amount = std::min(engine::credit_bytes(bytes + 200, changed + 2) + 32 * (p_.frees.size() + 1), e.largest_credit());
+        u64 amount =
+            std::min(engine::credit_bytes(bytes + 200, changed + 2) + 32 * (p_.frees.size() + 1),
+                     e.largest_credit());
         return e.take_credit(credit_, *this, amount) ? go(ACT) : wait(ACT, "credit");
       }
-      case ACT: act(); return go(DURABLE);
+      case ACT:
+        act();
+        return go(DURABLE);
       case DURABLE:
         if (!p_.durable) return go(CLEANUP);
         if (e.reached(watermark::DURABLE) >= lsn) {
@@ -262,7 +271,8 @@ class tx_op final : public sm::machine<tx_op> {
         e.give_back(credit_);
         return go(DONE);
       case DONE:
-      case phase_count_: break;
+      case phase_count_:
+        break;
     }
     return go(DONE);
   }
@@ -275,7 +285,8 @@ class tx_op final : public sm::machine<tx_op> {
     for (std::size_t i = 0; i < p_.creates.size(); ++i) {
       cache::descriptor& d = e.create(claim_, p_.creates[i], spares_[i]);
       page_writer w = e.write(d);
-      format_header({w.writable(0, page_header_bytes), d.size()}, page_kind::leaf, 1, d.addr, w_.vol->store_id(), 7, d.gen, 0);
+      format_header({w.writable(0, page_header_bytes), d.size()}, page_kind::leaf, 1, d.addr,
+                    w_.vol->store_id(), 7, d.gen, 0);
       scribble(d, w);
       m.pages[d.addr.raw] = {d.gen, false, copy(d)};
       pins_.push_back(&d);
@@ -308,7 +319,8 @@ class tx_op final : public sm::machine<tx_op> {
   void scribble(cache::descriptor& d, page_writer& w) {
     for (u32 i = 0; i < p_.ranges; ++i) {
       u32 length = 1 + static_cast<u32>(random_.below(p_.range_bytes));
-      u32 off = page_header_bytes + static_cast<u32>(random_.below(d.size() - page_header_bytes - length));
+      u32 off = page_header_bytes +
+                static_cast<u32>(random_.below(d.size() - page_header_bytes - length));
       std::byte* at = w.writable(off, length);
       for (u32 k = 0; k < length; ++k) at[k] = static_cast<std::byte>(random_.next());
     }
@@ -378,7 +390,8 @@ class workload {
     std::fprintf(stderr, "stuck, health %s:\n", name_of(w_.eng->health()));
     w_.loop->for_each_waiting(
         [](sm::op& o, void*) {
-          std::fprintf(stderr, "  %s in %s waits for %s\n", o.machine().name, o.machine().rows[o.phase_index()].name, o.waiting_for());
+          std::fprintf(stderr, "  %s in %s waits for %s\n", o.machine().name,
+                       o.machine().rows[o.phase_index()].name, o.waiting_for());
         },
         nullptr);
     return false;
@@ -393,8 +406,10 @@ class workload {
       }
       any = true;
       ++done;
-      if (t.out.code == errc::no_space) ++no_space;
-      else if (t.out.code != errc::ok) ++failed;
+      if (t.out.code == errc::no_space)
+        ++no_space;
+      else if (t.out.code != errc::ok)
+        ++failed;
       for (u64 a : t.what().writes) busy_.erase(a);
       for (u64 a : t.what().frees) busy_.erase(a);
       if (t.what().free_extent) busy_.erase(t.what().free_extent);
@@ -435,12 +450,14 @@ class workload {
   std::set<u64> busy_;
 };
 
-/// Compares everything in the mounted store with the state; RETURNS: empty, or what differs.
+/// Compares everything in the mounted store with the state;
+/// RETURNS: empty, or what differs.
 inline std::string compare(world& w, const model_state& m) {
   engine& e = *w.eng;
   const auto& root = *reinterpret_cast<const root_record*>(e.root_block().data);
   if (root.next_tree_id != m.counter)
-    return "counter " + std::to_string(u64{root.next_tree_id}) + ", expected " + std::to_string(m.counter);
+    return "counter " + std::to_string(u64{root.next_tree_id}) + ", expected " +
+           std::to_string(m.counter);
   u64 used = 0;
   for (const auto& [a, p] : m.pages) {
     page_addr addr(a);
@@ -471,7 +488,8 @@ inline std::string compare(world& w, const model_state& m) {
     expected += count_free(fresh, static_cast<u32>(e.vol().super.group_blocks));
   }
   if (*free + used != expected)
-    return "free blocks " + std::to_string(*free) + " + used " + std::to_string(used) + " != " + std::to_string(expected);
+    return "free blocks " + std::to_string(*free) + " + used " + std::to_string(used) +
+           " != " + std::to_string(expected);
   return {};
 }
 

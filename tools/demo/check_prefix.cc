@@ -53,7 +53,8 @@ prefix_verdict check_prefix(const std::string& input_path, const std::string& sa
                             std::uint64_t acknowledged, std::uint64_t batch) {
   std::vector<record_line> input, saved;
   prefix_verdict v;
-  if (!read_lines(input_path, input, v.sentence) || !read_lines(saved_path, saved, v.sentence)) return v;
+  if (!read_lines(input_path, input, v.sentence) || !read_lines(saved_path, saved, v.sentence))
+    return v;
 
   contents held;
   for (const record_line& r : saved) held[r.identity] = r.line;
@@ -78,13 +79,16 @@ prefix_verdict check_prefix(const std::string& input_path, const std::string& sa
     if (after(input, m) == held) {
       v.good = true;
       v.records = m;
-      v.sentence = fmt::format("exactly the first {} records, {} acknowledged, in batches of {}", m, acknowledged, batch);
+      v.sentence = fmt::format("exactly the first {} records, {} acknowledged, in batches of {}", m,
+                               acknowledged, batch);
       return v;
     }
     if (m == input.size()) break;
   }
-  v.sentence = fmt::format("the {} records held are no whole batches of the input with at least {} records "
-                           "(the bounds are {} and {})", saved.size(), acknowledged, least, most);
+  v.sentence = fmt::format(
+      "the {} records held are no whole batches of the input with at least {} records "
+      "(the bounds are {} and {})",
+      saved.size(), acknowledged, least, most);
   return v;
 }
 

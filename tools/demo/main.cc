@@ -29,18 +29,23 @@ std::string reference_key(const std::string& target, const std::string& package)
 int print_json_lines() {
   std::string out;
   bool good = true;
-  good = read_index(std::cin, [&](const stanza& s) {
-    good = text::append_json_line(out, "packages", s.key(), s.text);
-    for (const std::string& target : s.provides) {
-      good = good && text::append_json_line(out, "provides", reference_key(target, s.name), s.reference());
-    }
-    for (const std::string& target : s.depends) {
-      good = good && text::append_json_line(out, "depends", reference_key(target, s.name), s.reference());
-    }
-    good = good && std::fwrite(out.data(), 1, out.size(), stdout) == out.size();
-    out.clear();
-    return good;
-  }) && good;
+  good = read_index(
+             std::cin,
+             [&](const stanza& s) {
+               good = text::append_json_line(out, "packages", s.key(), s.text);
+               for (const std::string& target : s.provides) {
+                 good = good && text::append_json_line(
+                                    out, "provides", reference_key(target, s.name), s.reference());
+               }
+               for (const std::string& target : s.depends) {
+                 good = good && text::append_json_line(
+                                    out, "depends", reference_key(target, s.name), s.reference());
+               }
+               good = good && std::fwrite(out.data(), 1, out.size(), stdout) == out.size();
+               out.clear();
+               return good;
+             }) &&
+         good;
   if (std::fflush(stdout) != 0) good = false;
   if (!good) fmt::print(stderr, "pleach-demo: the index could not be read or written\n");
   return good ? 0 : 8;
@@ -58,8 +63,9 @@ int print_hex(const std::string& name, bool key) {
 }
 
 int check(char** arguments) {
-  const prefix_verdict v = check_prefix(arguments[0], arguments[1], std::strtoull(arguments[2], nullptr, 10),
-                                        std::strtoull(arguments[3], nullptr, 10));
+  const prefix_verdict v =
+      check_prefix(arguments[0], arguments[1], std::strtoull(arguments[2], nullptr, 10),
+                   std::strtoull(arguments[3], nullptr, 10));
   fmt::print("{}\n", v.sentence);
   return v.good ? 0 : 1;
 }
@@ -69,8 +75,11 @@ int run(int argc, char** argv) {
   if (what == "jsonl" && argc == 2) return print_json_lines();
   if (what == "key" && argc == 3) return print_hex(argv[2], true);
   if (what == "stanza" && argc == 3) return print_hex(argv[2], false);
-  if (what == "check-prefix" && argc == 6 && std::strtoull(argv[5], nullptr, 10) > 0) return check(argv + 2);
-  fmt::print(stderr, "usage: pleach-demo jsonl | key NAME | stanza NAME | check-prefix INPUT SAVED ACKED BATCH\n");
+  if (what == "check-prefix" && argc == 6 && std::strtoull(argv[5], nullptr, 10) > 0)
+    return check(argv + 2);
+  fmt::print(
+      stderr,
+      "usage: pleach-demo jsonl | key NAME | stanza NAME | check-prefix INPUT SAVED ACKED BATCH\n");
   return 16;
 }
 

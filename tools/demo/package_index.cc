@@ -9,8 +9,10 @@ namespace pleach::demo {
 namespace {
 
 std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t' || text.front() == '\n')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t' || text.back() == '\n')) text.remove_suffix(1);
+  while (!text.empty() && (text.front() == ' ' || text.front() == '\t' || text.front() == '\n'))
+    text.remove_prefix(1);
+  while (!text.empty() && (text.back() == ' ' || text.back() == '\t' || text.back() == '\n'))
+    text.remove_suffix(1);
   return text;
 }
 
@@ -21,7 +23,8 @@ void take_field(stanza& s, std::string_view name, std::string_view value) {
   if (name == "Provides") s.provides = names_in(value);
   if (name == "Depends" || name == "Pre-Depends") {
     auto names = names_in(value);
-    s.depends.insert(s.depends.end(), std::make_move_iterator(names.begin()), std::make_move_iterator(names.end()));
+    s.depends.insert(s.depends.end(), std::make_move_iterator(names.begin()),
+                     std::make_move_iterator(names.end()));
   }
 }
 
@@ -30,13 +33,15 @@ void take_fields(stanza& s) {
   std::string_view rest = s.text;
   while (!rest.empty()) {
     std::size_t end = rest.find('\n');
-    while (end != rest.npos && end + 1 < rest.size() && (rest[end + 1] == ' ' || rest[end + 1] == '\t')) {
+    while (end != rest.npos && end + 1 < rest.size() &&
+           (rest[end + 1] == ' ' || rest[end + 1] == '\t')) {
       end = rest.find('\n', end + 1);
     }
     const std::string_view field = rest.substr(0, end);
     rest.remove_prefix(end == rest.npos ? rest.size() : end + 1);
     const std::size_t colon = field.find(':');
-    if (colon != field.npos) take_field(s, field.substr(0, colon), trimmed(field.substr(colon + 1)));
+    if (colon != field.npos)
+      take_field(s, field.substr(0, colon), trimmed(field.substr(colon + 1)));
   }
 }
 
@@ -51,7 +56,9 @@ std::string stanza::key() const {
   return k;
 }
 
-std::string stanza::reference() const { return fmt::format("{:08}", number); }
+std::string stanza::reference() const {
+  return fmt::format("{:08}", number);
+}
 
 std::vector<std::string> names_in(std::string_view field) {
   std::vector<std::string> names;

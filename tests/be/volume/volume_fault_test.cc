@@ -182,7 +182,8 @@ DOCTEST_TEST_CASE("power cut at every event of write_superblocks") {
   }
 }
 
-/// Fails the n-th request of `work`, n = 0, 1, ..., until a run meets no fault. RETURNS: that n.
+/// Fails the n-th request of `work`, n = 0, 1, ..., until a run meets no fault.
+/// RETURNS: that n.
 template <class Work>
 u32 fail_each_request(const io::sim_image& before, u8 kinds, Work work) {
   for (u32 n = 0;; ++n) {

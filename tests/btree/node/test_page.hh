@@ -30,7 +30,8 @@ class test_page {
   node_view view() const { return node_view(page_reader(data.data(), size())); }
   u32 size() const { return static_cast<u32>(data.size()); }
 
-  /// Ends a step. RETURNS: what rule was broken, or "".
+  /// Ends a step.
+  /// RETURNS: what rule was broken, or "".
   std::string settle() {
     u32 marked_bytes = 0;
     runs = 0;

@@ -1,5 +1,5 @@
-// Proves: a full store still reads, deletes and closes; deletes make room without reopening; it grows online; the space of large values
-// comes back.
+// Proves: a full store still reads, deletes and closes; deletes make room without reopening; it
+// grows online; the space of large values comes back.
 #include <vector>
 
 #include "tests/store/support.hh"
@@ -9,9 +9,12 @@ using pleach::category;
 
 namespace {
 
-std::string name(u64 i) { return "key " + std::to_string(i * 2654435761u % 1'000'003); }
+std::string name(u64 i) {
+  return "key " + std::to_string(i * 2654435761u % 1'000'003);
+}
 
-/// Puts records until there is no space. RETURNS: how many went in.
+/// Puts records until there is no space.
+/// RETURNS: how many went in.
 u64 fill(pleach::store& s, pleach::tree& t, u64 from, std::size_t bytes) {
   u64 i = from;
   for (;; ++i) {
@@ -43,7 +46,8 @@ void full_volume(std::size_t bytes) {
     }
     DOCTEST_CHECK(s.run(t.get(name(there), v)).what() == category::not_found);
     // Deletes work in a full store.
-    for (u64 i = 0; i < there / 2; ++i) require_ok(s.run(t.del(name(i), nullptr, pleach::durability::ordered)));
+    for (u64 i = 0; i < there / 2; ++i)
+      require_ok(s.run(t.del(name(i), nullptr, pleach::durability::ordered)));
     require_clean(s);
     // What they freed can be used without reopening.
     u64 again = fill(s, t, there, bytes);
@@ -75,8 +79,12 @@ void full_volume(std::size_t bytes) {
 
 }  // namespace
 
-DOCTEST_TEST_CASE("a full volume: small values") { full_volume(300); }
-DOCTEST_TEST_CASE("a full volume: large values") { full_volume(30'000); }
+DOCTEST_TEST_CASE("a full volume: small values") {
+  full_volume(300);
+}
+DOCTEST_TEST_CASE("a full volume: large values") {
+  full_volume(30'000);
+}
 
 DOCTEST_TEST_CASE("the space of large values comes back") {
   pleach::store s = open_memory(96 * mib, 8 * mib);
@@ -118,7 +126,8 @@ DOCTEST_TEST_CASE("dropping a large tree beside writers gives everything back") 
   u64 at_start = require_clean(s).blocks_free;
   pleach::tree t = create(s, "t", 4096);
   for (int i = 0; i < 20'000; ++i)
-    require_ok(s.run(t.upsert(name(static_cast<u64>(i)), bytes_of(1, i % 500 == 0 ? 9000 : 90), pleach::durability::ordered)));
+    require_ok(s.run(t.upsert(name(static_cast<u64>(i)), bytes_of(1, i % 500 == 0 ? 9000 : 90),
+                              pleach::durability::ordered)));
   DOCTEST_CHECK(require_clean(s).blocks_free + 300 < at_start);
   require_ok(s.run(s.drop_tree("t")));
   std::string v;

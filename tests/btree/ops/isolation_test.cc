@@ -1,5 +1,6 @@
-// Proves: a cursor among inserts, deletes, splits, merges and changing large values never skips or repeats a key that lived throughout; a
-// batch is seen whole or not at all, and so is an overwritten value.
+// Proves: a cursor among inserts, deletes, splits, merges and changing large values never skips or
+// repeats a key that lived throughout; a batch is seen whole or not at all, and so is an
+// overwritten value.
 #include <map>
 #include <vector>
 
@@ -25,7 +26,8 @@ struct world {
   bool stop = false;
 };
 
-/// Writes between the pillars: thick and thin, so that leaves split, empty and merge; the pillars' values change, some of them large.
+/// Writes between the pillars: thick and thin, so that leaves split, empty and merge; the pillars'
+/// values change, some of them large.
 task churn(world& w, u64 seed) {
   ++w.running;
   std::mt19937_64 random(seed);
@@ -44,7 +46,8 @@ task churn(world& w, u64 seed) {
       bool expected = a.ok() || a.what() == pleach::category::not_found;
       DOCTEST_REQUIRE(expected);
     } else {
-      std::string value(random() % 12 == 0 ? 20'000 + random() % 9000 : random() % 90, static_cast<char>('a' + random() % 26));
+      std::string value(random() % 12 == 0 ? 20'000 + random() % 9000 : random() % 90,
+                        static_cast<char>('a' + random() % 26));
       pleach::answer a = co_await w.t.update(pillar(near), value, pleach::durability::ordered);
       require_ok(a);
     }
@@ -83,7 +86,9 @@ task walk(world& w, bool forward, int passes) {
       std::string key(c.key());
       std::string value(c.value());
       // A value is one of those that were written, not a mixture.
-      if (key.size() == 6) DOCTEST_REQUIRE(value.find_first_not_of(value.empty() ? 'a' : value[0]) == std::string::npos);
+      if (key.size() == 6)
+        DOCTEST_REQUIRE(value.find_first_not_of(value.empty() ? 'a' : value[0]) ==
+                        std::string::npos);
       if (!last.empty()) DOCTEST_REQUIRE((forward ? last < key : key < last));
       if (key.size() == 6) {
         DOCTEST_REQUIRE(key == pillar(expected));
@@ -108,7 +113,8 @@ task walk(world& w, bool forward, int passes) {
 DOCTEST_TEST_CASE("a cursor never skips or repeats a key that lives throughout") {
   pleach::store s = open_memory(256 * mib, 8 * mib);
   world w{s, create(s, "t", 4096), std::mt19937_64(base_seed())};
-  for (int i = 0; i < pillars; ++i) require_ok(s.run(w.t.put(pillar(i), "", pleach::durability::ordered)));
+  for (int i = 0; i < pillars; ++i)
+    require_ok(s.run(w.t.put(pillar(i), "", pleach::durability::ordered)));
   for (u64 i = 0; i < 12; ++i) churn(w, base_seed() * 100 + i);
   for (u64 i = 0; i < 4; ++i) blink(w, base_seed() * 100 + 50 + i);
   int churners = w.running;
@@ -153,9 +159,11 @@ DOCTEST_TEST_CASE("a batch over two trees is never half seen") {
   constexpr int keys = 30;
   for (u64 i = 0; i < 4; ++i) write_all(w, other, i, keys);
   int writers = w.running;
-  // One leaf is read in one piece, and reads of resident pages run in one round each: what a leaf shows of a batch is all or nothing.
+  // One leaf is read in one piece, and reads of resident pages run in one round each: what a leaf
+  // shows of a batch is all or nothing.
   u64 seen = 0;
-  // (A step without an operation works while the leaf is as it was read: not every round gives one.)
+  // (A step without an operation works while the leaf is as it was read: not every round gives
+  // one.)
   for (int round = 0; round < 400 || (seen < 2 && round < 5000); ++round) {
     host_step(s);
     pleach::cursor c(w.t);

@@ -1,8 +1,9 @@
-// Proves: trees under all operations with many in flight hold and answer exactly what std::map does, on every kind of device, with small
-// nodes, long keys and large values; the check is clean all along; a reopened store holds the same.
+// Proves: trees under all operations with many in flight hold and answer exactly what std::map
+// does, on every kind of device, with small nodes, long keys and large values; the check is clean
+// all along; a reopened store holds the same.
 //
-// Keys in flight at the same time are distinct, so every outcome is known beforehand. Range reads run between the writes (exact) and among
-// them (within what the keys at rest allow).
+// Keys in flight at the same time are distinct, so every outcome is known beforehand. Range reads
+// run between the writes (exact) and among them (within what the keys at rest allow).
 #include <algorithm>
 #include <map>
 #include <set>
@@ -28,16 +29,21 @@ struct world {
   u64 below(u64 n) { return random() % n; }
   bool one_in(u64 n) { return below(n) == 0; }
 
-  /// A few thousand possible keys: short ones, long ones with long common beginnings, the empty one.
+  /// A few thousand possible keys: short ones, long ones with long common beginnings, the empty
+  /// one.
   std::string key() {
     u64 id = below(2500);
     if (id == 0) return {};
     std::string tail = std::to_string(id * 7919 % 2500);
     switch (id % 5) {
-      case 0: return tail;
-      case 1: return "directory/with/a/name/" + tail;
-      case 2: return std::string("\0\xff", 2) + tail;
-      case 3: return bytes_of(id, id % 120) + tail;
+      case 0:
+        return tail;
+      case 1:
+        return "directory/with/a/name/" + tail;
+      case 2:
+        return std::string("\0\xff", 2) + tail;
+      case 3:
+        return bytes_of(id, id % 120) + tail;
       default: {
         std::string k(id % 25 == 4 ? 1000 : id % 10 == 4 ? 300 : 40, 'k');
         k += tail;
@@ -135,23 +141,50 @@ task read_one(world& w, u32 t, std::string key, u64 kind) {
   std::string k, v;
   model::const_iterator expected;
   pleach::answer a;
-  // g++ 12 evaluates both arms of a ?: that shares its expression with a co_await: the expectations stand apart.
+  // g++ 12 evaluates both arms of a ?: that shares its expression with a co_await: the expectations
+  // stand apart.
   switch (kind) {
-    case 0: expected = m.lower_bound(key); break;
-    case 1: expected = at_most(m, key, false); break;
-    case 2: expected = m.upper_bound(key); break;
-    case 3: expected = at_most(m, key, true); break;
-    case 4: expected = m.begin(); break;
-    case 5: expected = m.empty() ? m.end() : std::prev(m.end()); break;
-    default: expected = m.find(key); break;
+    case 0:
+      expected = m.lower_bound(key);
+      break;
+    case 1:
+      expected = at_most(m, key, false);
+      break;
+    case 2:
+      expected = m.upper_bound(key);
+      break;
+    case 3:
+      expected = at_most(m, key, true);
+      break;
+    case 4:
+      expected = m.begin();
+      break;
+    case 5:
+      expected = m.empty() ? m.end() : std::prev(m.end());
+      break;
+    default:
+      expected = m.find(key);
+      break;
   }
   switch (kind) {
-    case 0: a = co_await tree.get_at_least(key, k, v); break;
-    case 1: a = co_await tree.get_at_most(key, k, v); break;
-    case 2: a = co_await tree.next(key, k, v); break;
-    case 3: a = co_await tree.prev(key, k, v); break;
-    case 4: a = co_await tree.min(k, v); break;
-    case 5: a = co_await tree.max(k, v); break;
+    case 0:
+      a = co_await tree.get_at_least(key, k, v);
+      break;
+    case 1:
+      a = co_await tree.get_at_most(key, k, v);
+      break;
+    case 2:
+      a = co_await tree.next(key, k, v);
+      break;
+    case 3:
+      a = co_await tree.prev(key, k, v);
+      break;
+    case 4:
+      a = co_await tree.min(k, v);
+      break;
+    case 5:
+      a = co_await tree.max(k, v);
+      break;
     default:
       k = key;
       a = co_await tree.get(key, v);
@@ -167,7 +200,8 @@ task read_one(world& w, u32 t, std::string key, u64 kind) {
 }
 
 /// A read beside `key` among writes of `moving` keys: it never passes a key that is at rest.
-task read_among(world& w, u32 t, std::string key, bool upward, const std::set<std::string>& moving, const model& at_rest) {
+task read_among(world& w, u32 t, std::string key, bool upward, const std::set<std::string>& moving,
+                const model& at_rest) {
   ++w.running;
   std::string k, v;
   pleach::answer a;
@@ -181,7 +215,8 @@ task read_among(world& w, u32 t, std::string key, bool upward, const std::set<st
     auto i = std::find_if(at_rest.upper_bound(key), at_rest.end(), is_at_rest);
     if (i != at_rest.end()) limit = &i->first;
   } else {
-    auto i = std::find_if(std::make_reverse_iterator(at_rest.lower_bound(key)), at_rest.rend(), is_at_rest);
+    auto i = std::find_if(std::make_reverse_iterator(at_rest.lower_bound(key)), at_rest.rend(),
+                          is_at_rest);
     if (i != at_rest.rend()) limit = &i->first;
   }
   if (a.ok()) {
@@ -212,13 +247,15 @@ void write_round(world& w, u64 in_flight, bool shrinking) {
     if (w.one_in(12)) {
       std::vector<change> changes;
       for (u64 n = w.below(20) + 1; n-- > 0;) {
-        change c{static_cast<u32>(w.below(w.trees.size())), w.key(), w.value(), w.one_in(shrinking ? 2 : 4)};
+        change c{static_cast<u32>(w.below(w.trees.size())), w.key(), w.value(),
+                 w.one_in(shrinking ? 2 : 4)};
         if (moving[c.tree].insert(c.key).second) changes.push_back(std::move(c));
       }
       batches.push_back(std::move(changes));
       continue;
     }
-    single one{static_cast<u32>(w.below(w.trees.size())), w.key(), shrinking ? w.below(20) : w.below(18)};
+    single one{static_cast<u32>(w.below(w.trees.size())), w.key(),
+               shrinking ? w.below(20) : w.below(18)};
     if (shrinking && one.kind < 15) {
       // Deletes of neighbours that are there.
       one.kind = 9 + w.below(6);
@@ -284,7 +321,9 @@ void compare_all(world& w) {
   DOCTEST_REQUIRE(r.records >= records);
 }
 
-std::string tree_name(u32 t) { return "tree " + std::to_string(t); }
+std::string tree_name(u32 t) {
+  return "tree " + std::to_string(t);
+}
 
 /// One tree goes with its contents and comes again, empty, while others are written.
 task drop_and_recreate(world& w, u32 t) {
@@ -363,7 +402,8 @@ DOCTEST_TEST_CASE("uring") {
   format(f.path, 512 * mib, 16 * mib);
   pleach::open_options o;
   o.device = pleach::device_kind::uring;
-  if (auto probe = pleach::store::open(f.path, o); !probe && probe.error().what() == category::unsupported)
+  if (auto probe = pleach::store::open(f.path, o);
+      !probe && probe.error().what() == category::unsupported)
     skip("no io_uring here");
   on_device(f.path, pleach::device_kind::uring, 700);
 }
