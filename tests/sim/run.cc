@@ -1,4 +1,4 @@
-// The life of a run; its operations stand in operations.cc.
+// The life of a run. Its steps: steps.cc; its operations: operations.cc, judgement.cc.
 #include "tests/sim/run.hh"
 
 #include <fmt/format.h>

@@ -11,6 +11,9 @@
 
 namespace pleach::sim {
 
+/// RETURNS: the word for the change, for reports.
+std::string text_of(btree::change k);
+
 enum class job : u8 { NONE, WRITE, BATCH, READ, WALK, CREATE, DROP, RECLAIM };
 
 struct slot {
