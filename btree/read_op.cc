@@ -213,7 +213,7 @@ sm::step read_op::found() {
   }
   if (i >= count) return move_to_fence(leaf);
   out.lsn = page_->last_lsn;
-  deliver(leaf, i);
+  if (errc code = deliver(leaf, i); !is_ok(code)) return fail(code);
   record rec = leaf.at(i);
   if (to_.value && (rec.value_flags & VALUE_INDIRECT)) {
     std::memcpy(&reference_, rec.value.data(), sizeof reference_);
@@ -228,7 +228,11 @@ sm::step read_op::found() {
   return go(CLEANUP);
 }
 
-void read_op::deliver(const node_view& leaf, u32 i) {
+errc read_op::show(cbytes value) const {
+  return to_.see == nullptr || to_.see(to_.datum, value) ? errc::ok : errc::callback_failed;
+}
+
+errc read_op::deliver(const node_view& leaf, u32 i) {
   if (to_.key) {
     to_.key->resize(leaf.key_length(i));
     leaf.copy_key(i, reinterpret_cast<std::byte*>(to_.key->data()));
@@ -244,9 +248,11 @@ void read_op::deliver(const node_view& leaf, u32 i) {
   }
   if (to_.value) {
     record rec = leaf.at(i);
-    if (!(rec.value_flags & VALUE_INDIRECT))
-      to_.value->assign(reinterpret_cast<const char*>(rec.value.data()), rec.value.size());
+    if (rec.value_flags & VALUE_INDIRECT) return errc::ok;
+    if (to_.see != nullptr) return show(rec.value);
+    to_.value->assign(reinterpret_cast<const char*>(rec.value.data()), rec.value.size());
   }
+  return errc::ok;
 }
 
 sm::step read_op::extent() {
@@ -273,7 +279,10 @@ sm::step read_op::extent() {
 sm::step read_op::extent_read() {
   errc code = extent_op_.out.code;
   cbytes value = as_bytes(*to_.value);
-  if (is_ok(code) && hash64(value) == reference_.checksum) return go(CLEANUP);
+  if (is_ok(code) && hash64(value) == reference_.checksum) {
+    out.code = show(value);
+    return go(CLEANUP);
+  }
   // Overwritten meanwhile, or damaged: the same reference twice is damage.
   page_ref ref{page_addr(reference_.run), reference_.gen};
   if (suspect_ == ref || ++restarts_ > restart_limit) {

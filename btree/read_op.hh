@@ -69,6 +69,10 @@ class read_op final : public sm::machine<read_op> {
     std::string* key = nullptr;
     std::string* value = nullptr;
     leaf_copy* copy = nullptr;
+    /// Sees the value where it lies, in the node, or in `value`, which must be there, if it is an
+    /// extent; `value` is used for nothing else then. False: the read ends with `callback_failed`.
+    bool (*see)(void* datum, cbytes value) = nullptr;
+    void* datum = nullptr;
   };
   /// `key` belongs to the caller until DONE.
   void prepare(tree& t, seek mode, cbytes key, const sink& to);
@@ -93,7 +97,8 @@ class read_op final : public sm::machine<read_op> {
   bool downward() const {
     return mode_ == seek::AT_MOST || mode_ == seek::BEFORE || mode_ == seek::LAST;
   }
-  void deliver(const node_view& leaf, u32 index);
+  errc deliver(const node_view& leaf, u32 index);
+  errc show(cbytes value) const;
 
   tree* tree_ = nullptr;
   seek mode_ = seek::EXACT;

@@ -19,6 +19,7 @@ struct tree_statistics {
   u64 splits = 0, growths = 0, push_downs = 0, compactions = 0, merges = 0, unlinks = 0,
       pull_ups = 0;
   u64 empties_kept = 0;
+  u64 edits = 0;  ///< calls of editors: more than modifies if records changed under them
   u64 restart_stale = 0, restart_check = 0, restart_grant = 0, restart_plan = 0, lock_all = 0;
 };
 

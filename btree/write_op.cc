@@ -26,12 +26,19 @@ void write_op::prepare(tree& t, change kind, cbytes key, cbytes value, std::stri
   batch_ = false;
 }
 
+void write_op::prepare_modify(tree& t, cbytes key, const editor& e, bool durable) {
+  prepare(t, change::UPSERT, key, {}, nullptr, durable);
+  editor_ = e;
+}
+
 void write_op::prepare(context& c, std::span<write_item> items, bool durable) {
   PLEACH_ASSERT(idle());
   ctx_ = &c;
   items_ = items;
   durable_ = durable;
   batch_ = true;
+  editor_ = {};
+  asked_about_ = 0;
   alone_ = false;
   restarts_ = 0;
   suspect_ = {};
@@ -270,11 +277,66 @@ sm::step write_op::loaded() {
   return start_again(ctx_->stats.restart_stale);
 }
 
+namespace {
+/// RETURNS: a hash of a record's value, never 0; of no record, if `r` is null.
+u64 identity_of(const record* r) {
+  return (r == nullptr ? 2 : hash64(r->value) + r->value_flags) | 1;
+}
+}  // namespace
+
+write_op::edited write_op::edit() {
+  write_item& item = items_.front();
+  const pinned_page& leaf = pins_[static_cast<u32>(item.leaf)];
+  if (!stands(leaf, item.key, false)) return edited::STALE;
+  node_view n(leaf.d->reader());
+  search_result at = n.find(item.key);
+  record old = at.found ? n.at(at.index) : record{};
+  out.lsn = leaf.d->last_lsn;
+  edited answer = edited::SAME;
+  if (u64 seen = identity_of(at.found ? &old : nullptr); seen != asked_about_) {
+    std::string& value = *editor_.value;
+    if (old.value_flags & VALUE_INDIRECT) {
+      value_reference ref;
+      std::memcpy(&ref, old.value.data(), sizeof ref);
+      if (!old_is_read_ || std::memcmp(&ref, &old_reference_, sizeof ref) != 0) {
+        old_reference_ = ref;
+        return edited::OLD;
+      }
+      old_is_read_ = false;  // the editor changes it
+    } else {
+      value.assign(reinterpret_cast<const char*>(old.value.data()), old.value.size());
+    }
+    ++ctx_->stats.edits;
+    decided_ = editor_.fn(editor_.datum, at.found, value);
+    asked_about_ = seen;
+    answer = edited::ANEW;
+  }
+  item.kind = decided_ == verdict::ERASE ? change::DELETE : change::UPSERT;
+  item.value = as_bytes(*editor_.value);
+  switch (decided_) {
+    case verdict::STORE:
+      return item.value.size() > max_value_bytes ? edited::TOO_LARGE : answer;
+    case verdict::ERASE:
+      return at.found ? answer : edited::NOTHING;
+    case verdict::KEEP:
+      return edited::NOTHING;
+    case verdict::FAIL:
+      return edited::FAILED;
+  }
+  return edited::FAILED;
+}
+
 sm::step write_op::plan() {
   // A page that was split or moved while the op waited for another one: the pinned path is no path
   // any more.
   for (pinned_page& p : pins_)
     if (restructured(p)) return start_again(ctx_->stats.restart_stale);
+  if (editor_.fn != nullptr) {
+    edited e = edit();
+    if (e == edited::OLD) return read_old(0);
+    if (e == edited::STALE) return start_again(ctx_->stats.restart_stale);
+    if (e != edited::SAME && e != edited::ANEW) return end_unchanged(e);
+  }
   write_planner(*this).compute(plan_);
   if (plan_.stale) return start_again(ctx_->stats.restart_stale);
   if (!is_ok(plan_.verdict)) return fail(plan_.verdict);
@@ -284,11 +346,7 @@ sm::step write_op::plan() {
     stand_ = -1;
     return go(DOWN);
   }
-  if (plan_.read_old >= 0) {
-    if (pinned_units_ + txn::extent_chunk_blocks > grant_.amount)
-      return ask_for_more(pinned_units_ + txn::extent_chunk_blocks + plan_.units);
-    return go(OLD);
-  }
+  if (plan_.read_old >= 0) return read_old(plan_.units);
   u64 chunk = plan_.extents ? txn::extent_chunk_blocks : 0;
   if (pinned_units_ + plan_.units + chunk > grant_.amount)
     return ask_for_more(pinned_units_ + plan_.units + chunk);
@@ -298,12 +356,26 @@ sm::step write_op::plan() {
   return go(ALLOC);
 }
 
+/// The old value of the only item is an extent: it is read before the plan.
+sm::step write_op::read_old(u64 more_units) {
+  if (pinned_units_ + txn::extent_chunk_blocks > grant_.amount)
+    return ask_for_more(pinned_units_ + txn::extent_chunk_blocks + more_units);
+  return go(OLD);
+}
+
+/// A modify ends: its editor wants nothing, or nothing that can be.
+sm::step write_op::end_unchanged(edited e) {
+  return fail(e == edited::FAILED      ? errc::callback_failed
+              : e == edited::TOO_LARGE ? errc::value_too_large
+                                       : errc::ok);
+}
+
 void write_op::remember_versions() {
   for (pinned_page& p : pins_) p.content_version = p.d->content_version;
 }
 
 sm::step write_op::old() {
-  std::string& value = *items_[static_cast<u32>(plan_.read_old)].old_value;
+  std::string& value = old_value_of(items_.front());
   page_addr run(old_reference_.run);
   if (old_reference_.length > run.size()) {
     bad_ = run;
@@ -317,7 +389,7 @@ sm::step write_op::old() {
 }
 
 sm::step write_op::old_read() {
-  const std::string& value = *items_[static_cast<u32>(plan_.read_old)].old_value;
+  const std::string& value = old_value_of(items_.front());
   errc code = extent_op_.out.code;
   if (is_ok(code) && hash64(as_bytes(value)) == old_reference_.checksum) {
     old_is_read_ = true;
@@ -385,6 +457,13 @@ sm::step write_op::check() {
     changed |= p.d->content_version != p.content_version;
   }
   if (!changed) return go(ACT);
+  if (editor_.fn != nullptr) {
+    edited e = edit();
+    // Large values are written before CHECK: a new one needs another way through.
+    if (e == edited::OLD || e == edited::STALE || (e == edited::ANEW && plan_.extents != 0))
+      return start_again(ctx_->stats.restart_plan);
+    if (e != edited::SAME && e != edited::ANEW) return end_unchanged(e);
+  }
   // Others changed records in these pages: what they need now must fit what is held.
   write_plan now;
   write_planner(*this).compute(now);

@@ -1,10 +1,11 @@
-// Writes: put, update, upsert, delete, and atomic batches of them over several trees. One record is
-// a batch of one.
+// Writes: put, update, upsert, delete, modify by a callback, and atomic batches over several trees.
+// One record is a batch of one.
 //
 //     write(items):                                  # sorted by tree and key
 //       await gate (shared; alone after a few restarts)
 //       await grant of frames                        # too small: give all back, ask for more
 //       for item in items: pin the path to its leaf  # await loads
+//       modify: ask the editor about the record     # not again unless the record has changed
 //       plan: per leaf and upwards: fits | grow | split | push down | unlink | merge
 //       if a leaf may become empty: pin the path to its neighbour
 //       await space for new pages and extents; write extents
@@ -20,6 +21,8 @@
 // I2 All pages on all paths are pinned, so descents in ACT meet resident pages only.
 // I3 A leaf that was emptied is unlinked in the same transaction, unless its neighbour has no room
 //    for the wider fence: then it stays, empty and legal, and is counted (`empties_kept`).
+// I4 An editor is asked in the tick of PLAN or CHECK, before anything is changed, and what it says
+//    is done to the very record that it saw. One that fails leaves no trace.
 #pragma once
 
 #include <string>
@@ -39,6 +42,18 @@ enum class change : u8 {
   CREATE_TREE,  ///< alone, in the catalogue: makes the root page, takes the next tree id
   REMOVE_TREE,  ///< alone, in the catalogue: deletes the record and frees the root page named in
                 ///< `value`
+};
+
+/// What becomes of a record that an editor has seen.
+enum class verdict : u8 { STORE, ERASE, KEEP, FAIL };
+
+/// The caller's function of a modify, and where it edits.
+struct editor {
+  /// `value` holds the present value, or nothing if there is no record; STORE makes what it holds
+  /// afterwards the value. Must not throw.
+  verdict (*fn)(void* datum, bool present, std::string& value) = nullptr;
+  void* datum = nullptr;
+  std::string* value = nullptr;
 };
 
 struct write_item {
@@ -121,6 +136,10 @@ class write_op final : public sm::machine<write_op> {
   /// A batch: `items` sorted by (tree id, key, sequence), the caller's until DONE; only UPSERT and
   /// DELETE.
   void prepare(context& c, std::span<write_item> items, bool durable);
+  /// One record, of which the editor says what becomes. Asked again if another operation changes the
+  /// record before this one does.
+  /// ERRORS: callback_failed if the editor says FAIL.
+  void prepare_modify(tree& t, cbytes key, const editor& e, bool durable);
   page_addr bad_page() const { return bad_; }
   /// CREATE_TREE: the record that was written.
   /// REQUIRES: done with ok.
@@ -154,8 +173,23 @@ class write_op final : public sm::machine<write_op> {
   sm::step restart();
   sm::step cleanup();
 
+  /// What the record in the pinned leaf means for a modify.
+  enum class edited : u8 {
+    SAME,     ///< the editor has seen this record already
+    ANEW,     ///< it was asked just now
+    NOTHING,  ///< nothing is to be changed
+    FAILED,
+    TOO_LARGE,
+    OLD,   ///< the present value must be read first
+    STALE  ///< the leaf does not hold the key
+  };
+  edited edit();
+  std::string& old_value_of(const write_item& i) { return editor_.fn ? *editor_.value : *i.old_value; }
+
   sm::step start_again(u64& cause);
   sm::step ask_for_more(u64 units);
+  sm::step read_old(u64 more_units);
+  sm::step end_unchanged(edited e);
   void read_ahead();
   void give_back();
   u64 first_grant() const;
@@ -165,6 +199,9 @@ class write_op final : public sm::machine<write_op> {
   context* ctx_ = nullptr;
   std::span<write_item> items_;
   write_item single_;
+  editor editor_;         ///< of a modify
+  u64 asked_about_ = 0;   ///< hash of the record that it has seen last; 0: none
+  verdict decided_ = verdict::KEEP;
   bool durable_ = true;
   bool batch_ = false;  ///< of a batch: deleting what is not there is no error
   bool alone_ = false;  ///< next time through the gate: exclusive

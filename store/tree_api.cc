@@ -18,6 +18,58 @@ class read_body final : public body {
   void finish(answer& a) override { a.page = op.bad_page().raw; }
 };
 
+/// A read that shows the value to a function of the caller.
+class visit_body final : public body {
+ public:
+  std::shared_ptr<tree_state> tree;
+  viewer fn = nullptr;
+  void* datum = nullptr;
+  std::string large;  ///< a value that lies in an extent
+  btree::read_op op;
+  sm::op& engine_op() override { return op; }
+  void finish(answer& a) override { a.page = op.bad_page().raw; }
+
+  static bool see(void* self, cbytes value) {
+    auto& b = *static_cast<visit_body*>(self);
+    try {
+      return b.fn(b.datum, as_text(value));
+    } catch (...) {
+      ++b.tree->store->c->callbacks_failed;
+      return false;
+    }
+  }
+};
+
+/// A write that a function of the caller decides.
+class modify_body final : public body {
+ public:
+  std::shared_ptr<tree_state> tree;
+  pleach::editor fn = nullptr;
+  void* datum = nullptr;
+  btree::write_op op;
+  sm::op& engine_op() override { return op; }
+  void finish(answer& a) override { a.page = op.bad_page().raw; }
+
+  static btree::verdict decide(void* self, bool present, std::string& value) {
+    auto& b = *static_cast<modify_body*>(self);
+    try {
+      switch (b.fn(b.datum, present, value)) {
+        case edit::store:
+          return btree::verdict::STORE;
+        case edit::erase:
+          return btree::verdict::ERASE;
+        case edit::keep:
+          return btree::verdict::KEEP;
+        case edit::fail:
+          break;
+      }
+    } catch (...) {
+      ++b.tree->store->c->callbacks_failed;
+    }
+    return btree::verdict::FAIL;
+  }
+};
+
 class write_body final : public body {
  public:
   std::shared_ptr<tree_state> tree;
@@ -58,6 +110,32 @@ std::uint64_t tree::id() const { return state_ ? state_->open->t.id : 0; }
 operation tree::get(std::string_view key, std::string& value) {
   return read(state_, btree::seek::EXACT, key, {nullptr, &value, nullptr});
 }
+operation tree::visit(std::string_view key, viewer fn, void* datum) {
+  internal::store_state* s = state_ ? state_->store.get() : nullptr;
+  if (errc e = check_tree(state_, false); !is_ok(e)) return operation_access::refuse(s, e);
+  if (fn == nullptr) return operation_access::refuse(s, errc::bad_argument);
+  return operation_access::with<visit_body>(s, [&](visit_body& b) {
+    b.tree = state_;
+    b.fn = fn;
+    b.datum = datum;
+    b.op.prepare(state_->open->t, btree::seek::EXACT, as_bytes(key),
+                 {nullptr, &b.large, nullptr, &visit_body::see, &b});
+  });
+}
+operation tree::modify(std::string_view key, std::string& value, editor fn, void* datum,
+                       durability d) {
+  internal::store_state* s = state_ ? state_->store.get() : nullptr;
+  if (errc e = check_tree(state_, true); !is_ok(e)) return operation_access::refuse(s, e);
+  if (fn == nullptr) return operation_access::refuse(s, errc::bad_argument);
+  return operation_access::with<modify_body>(s, [&](modify_body& b) {
+    b.tree = state_;
+    b.fn = fn;
+    b.datum = datum;
+    b.op.prepare_modify(state_->open->t, as_bytes(key), {&modify_body::decide, &b, &value},
+                        d == durability::durable);
+  });
+}
+
 operation tree::exists(std::string_view key) { return read(state_, btree::seek::EXACT, key, {}); }
 operation tree::get_at_least(std::string_view key, std::string& found_key, std::string& value) {
   return read(state_, btree::seek::AT_LEAST, key, {&found_key, &value, nullptr});

@@ -46,7 +46,7 @@ enum class error_class : u16 {
   X(too_small, invalid, 4, "too small")                                                       \
   X(wrong_thread, invalid, 5, "called from another thread than the one that polls")           \
   X(forked, invalid, 6, "called in a forked child of the process that opened the store")      \
-  X(callback_failed, invalid, 7, "the caller's callback threw")                               \
+  X(callback_failed, invalid, 7, "the caller's callback failed")                              \
   X(tree_closed, invalid, 8, "the tree handle is closed or its tree is destroyed")            \
   X(no_space, no_space, 1, "no space left in the store")                                      \
   X(device_full, no_space, 2, "no space left on the device below the store")                  \

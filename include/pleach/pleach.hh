@@ -102,6 +102,12 @@ enum class durability : std::uint8_t {
 /// Watermarks over LSNs that one can wait for.
 enum class watermark : std::uint8_t { visible, durable, placed };
 
+/// What becomes of a record that an editor has seen: its value is stored (inserted if it was
+/// absent), it is erased, it stays as it is (and the operation is ok), or the operation fails.
+enum class edit : std::uint8_t { store, erase, keep, fail };
+using editor = edit (*)(void* datum, bool present, std::string& value);
+using viewer = bool (*)(void* datum, std::string_view value);
+
 struct tree_info {
   std::string name;
   std::uint64_t id = 0, records = 0, bytes = 0;  ///< bytes of keys and values
@@ -202,6 +208,9 @@ class tree {
   /// Exact. `value` is overwritten (its capacity reused); not_found leaves it alone.
   operation get(std::string_view key, std::string& value);
   operation exists(std::string_view key);
+  /// Exact. `fn` sees the value where it lies in the page, until it returns; it is called once, must
+  /// not use the store, and must not throw. False: the operation ends with `callback_failed`.
+  operation visit(std::string_view key, viewer fn, void* datum);
   /// Least key >= `key` / greatest key <= `key`.
   operation get_at_least(std::string_view key, std::string& found_key, std::string& value);
   operation get_at_most(std::string_view key, std::string& found_key, std::string& value);
@@ -216,6 +225,15 @@ class tree {
   operation update(std::string_view key, std::string_view value,
                    durability d = durability::durable);  ///< `not_found` if absent
   operation upsert(std::string_view key, std::string_view value,
+                   durability d = durability::durable);
+  /// Put, update, upsert or delete as `fn` decides when it has seen the record as it is at the moment
+  /// of the change: nothing comes between what it sees and what it does. `value` holds the present
+  /// value, or nothing if the key is absent; with `edit::store` it becomes what `value` holds
+  /// afterwards, larger or smaller, and only bytes that differ are logged. With `edit::fail` the
+  /// operation ends with `callback_failed` and the tree is as it was, byte for byte. `fn` is asked
+  /// again, with the new record, if another operation changes the record first: only its last answer
+  /// counts. It must not use the store and must not throw. `value` is the caller's until completion.
+  operation modify(std::string_view key, std::string& value, editor fn, void* datum,
                    durability d = durability::durable);
   /// `old_value` (may be null) receives the deleted value.
   operation del(std::string_view key, std::string* old_value = nullptr,

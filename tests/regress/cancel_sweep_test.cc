@@ -8,7 +8,7 @@
 
 #include "btree/verify.hh"
 #include "store/drop_op.hh"
-#include "tests/regress/fixture.hh"
+#include "tests/support/sim_store.hh"
 
 namespace pleach {
 namespace {
@@ -228,6 +228,24 @@ DOCTEST_TEST_CASE("a write that replaces a large value, cancelled") {
     auto op = std::make_shared<btree::write_op>();
     op->prepare(f.open("t"), change::UPSERT, as_bytes(key), as_bytes(value), &old, true);
     return op;
+  });
+}
+
+DOCTEST_TEST_CASE("a modify of a large value, cancelled") {
+  io::sim_image image = filled(100);
+  struct modify {
+    btree::write_op op;
+    std::string key = numbered(57), value;
+    static btree::verdict grow(void*, bool present, std::string& v) {
+      DOCTEST_CHECK((present && v == std::string(9000, 'v')));
+      v += std::string(3000, 'w');
+      return btree::verdict::STORE;
+    }
+  };
+  cancel_in_all_ways(image, [&](fixture& f) {
+    auto m = std::make_shared<modify>();
+    m->op.prepare_modify(f.open("t"), as_bytes(m->key), {&modify::grow, nullptr, &m->value}, true);
+    return std::shared_ptr<sm::op>(m, &m->op);
   });
 }
 

@@ -1,5 +1,5 @@
 // Bugs that the simulation found, each by itself: what broke, in one small case.
-#include "tests/regress/fixture.hh"
+#include "tests/support/sim_store.hh"
 #include "txn/log_area.hh"
 
 namespace pleach {

@@ -160,20 +160,41 @@ void run::start_write(slot& s) {
                : (s.change_kind == change::UPDATE || s.change_kind == change::DELETE) && !s.before
                    ? errc::not_found
                    : errc::ok;
-  s.changes_nothing = false;
   s.wants_old = random_.chance(300);
+  s.modifies = edit_random_.chance(200);
+  if (s.modifies) {
+    static constexpr btree::verdict rare[] = {btree::verdict::KEEP, btree::verdict::FAIL};
+    s.decision = edit_random_.chance(200) ? rare[edit_random_.below(2)]
+                 : erase                  ? btree::verdict::ERASE
+                                          : btree::verdict::STORE;
+    s.expected = s.decision == btree::verdict::FAIL ? errc::callback_failed : errc::ok;
+  }
   transaction& tx = model_.begin();
   s.transaction = tx.number;
-  if (s.expected == errc::ok) {
+  s.changes_nothing = s.modifies && (s.decision == btree::verdict::KEEP ||
+                                     (s.decision == btree::verdict::ERASE && !s.before));
+  if (s.expected == errc::ok && !s.changes_nothing) {
     tx.effects.push_back({erase ? effect::ERASE : effect::SET, s.tree, key, v});
     history_.begin_write(s.tree, key, erase ? std::nullopt : std::optional<value_t>(v), tx.number);
   }
   locks_.insert({s.tree, key});
   ++t.users;
   s.write.reset();
-  s.write.prepare(*t.t, s.change_kind, as_bytes(s.keys[0]), as_bytes(s.values[0]),
-                  s.wants_old ? &s.old_value : nullptr, s.durable);
+  if (s.modifies)
+    s.write.prepare_modify(*t.t, as_bytes(s.keys[0]), {&run::decide, &s, &s.edited}, s.durable);
+  else
+    s.write.prepare(*t.t, s.change_kind, as_bytes(s.keys[0]), as_bytes(s.values[0]),
+                    s.wants_old ? &s.old_value : nullptr, s.durable);
   launch(s, s.write);
+}
+
+/// The editor of a modify: nobody else writes the key, so it sees the model's record.
+btree::verdict run::decide(void* datum, bool present, std::string& value) {
+  auto& s = *static_cast<slot*>(datum);
+  if (present != s.before.has_value() || (present && !same_value(value, *s.before)))
+    violation("an editor sees another record than " + printable(s.keys[0]) + " has");
+  value = s.values[0];
+  return s.decision;
 }
 
 void run::start_batch(slot& s) {

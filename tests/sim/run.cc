@@ -17,6 +17,7 @@ run::run(const config& c, const run_options& o, totals& t)
       totals_(t),
       random_(mix64(c.seed)),
       image_random_(mix64(c.seed ^ 0x1333)),
+      edit_random_(mix64(c.seed ^ 0xed17)),
       env_({.seed = c.seed, .chaos_per_mille = 0}),
       checker_(config_, model_, t) {
   for (const char* site : {"yield", "evict", "move", "wanted", "check"})

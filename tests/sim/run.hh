@@ -52,6 +52,7 @@ class run {
   void start_one();
   void start(slot& s);
   void start_write(slot& s);
+  static btree::verdict decide(void* datum, bool present, std::string& value);
   void start_batch(slot& s);
   void start_read(slot& s);
   void start_create(slot& s);
@@ -87,7 +88,7 @@ class run {
   const config config_;
   run_options options_;
   totals& totals_;
-  random_stream random_, image_random_;
+  random_stream random_, image_random_, edit_random_;
   io::sim_environment env_;
   model model_;
   history history_;

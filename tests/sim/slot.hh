@@ -32,6 +32,9 @@ struct slot {
   std::deque<std::string> keys, values;
   std::string old_value;
   bool wants_old = false;
+  bool modifies = false;  ///< an editor decides
+  btree::verdict decision = btree::verdict::STORE;
+  std::string edited;
   errc expected = errc::ok;
   bool changes_nothing = false;  ///< a batch of deletes of absent keys
   std::optional<value_t> before;
