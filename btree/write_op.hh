@@ -136,9 +136,8 @@ class write_op final : public sm::machine<write_op> {
   /// A batch: `items` sorted by (tree id, key, sequence), the caller's until DONE; only UPSERT and
   /// DELETE.
   void prepare(context& c, std::span<write_item> items, bool durable);
-  /// One record, of which the editor says what becomes. Asked again if another operation changes the
-  /// record before this one does.
-  /// ERRORS: callback_failed if the editor says FAIL.
+  /// One record, of which the editor says what becomes. Asked again if another operation changes
+  /// the record before this one does. ERRORS: callback_failed if the editor says FAIL.
   void prepare_modify(tree& t, cbytes key, const editor& e, bool durable);
   page_addr bad_page() const { return bad_; }
   /// CREATE_TREE: the record that was written.
@@ -184,7 +183,9 @@ class write_op final : public sm::machine<write_op> {
     STALE  ///< the leaf does not hold the key
   };
   edited edit();
-  std::string& old_value_of(const write_item& i) { return editor_.fn ? *editor_.value : *i.old_value; }
+  std::string& old_value_of(const write_item& i) {
+    return editor_.fn ? *editor_.value : *i.old_value;
+  }
 
   sm::step start_again(u64& cause);
   sm::step ask_for_more(u64 units);
@@ -199,8 +200,8 @@ class write_op final : public sm::machine<write_op> {
   context* ctx_ = nullptr;
   std::span<write_item> items_;
   write_item single_;
-  editor editor_;         ///< of a modify
-  u64 asked_about_ = 0;   ///< hash of the record that it has seen last; 0: none
+  editor editor_;        ///< of a modify
+  u64 asked_about_ = 0;  ///< hash of the record that it has seen last; 0: none
   verdict decided_ = verdict::KEEP;
   bool durable_ = true;
   bool batch_ = false;  ///< of a batch: deleting what is not there is no error

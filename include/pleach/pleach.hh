@@ -208,8 +208,8 @@ class tree {
   /// Exact. `value` is overwritten (its capacity reused); not_found leaves it alone.
   operation get(std::string_view key, std::string& value);
   operation exists(std::string_view key);
-  /// Exact. `fn` sees the value where it lies in the page, until it returns; it is called once, must
-  /// not use the store, and must not throw. False: the operation ends with `callback_failed`.
+  /// Exact. `fn` sees the value where it lies in the page, until it returns; it is called once,
+  /// must not use the store, and must not throw. False: the operation ends with `callback_failed`.
   operation visit(std::string_view key, viewer fn, void* datum);
   /// Least key >= `key` / greatest key <= `key`.
   operation get_at_least(std::string_view key, std::string& found_key, std::string& value);
@@ -226,13 +226,14 @@ class tree {
                    durability d = durability::durable);  ///< `not_found` if absent
   operation upsert(std::string_view key, std::string_view value,
                    durability d = durability::durable);
-  /// Put, update, upsert or delete as `fn` decides when it has seen the record as it is at the moment
-  /// of the change: nothing comes between what it sees and what it does. `value` holds the present
-  /// value, or nothing if the key is absent; with `edit::store` it becomes what `value` holds
-  /// afterwards, larger or smaller, and only bytes that differ are logged. With `edit::fail` the
-  /// operation ends with `callback_failed` and the tree is as it was, byte for byte. `fn` is asked
-  /// again, with the new record, if another operation changes the record first: only its last answer
-  /// counts. It must not use the store and must not throw. `value` is the caller's until completion.
+  /// Put, update, upsert or delete as `fn` decides when it has seen the record as it is at the
+  /// moment of the change: nothing comes between what it sees and what it does. `value` holds the
+  /// present value, or nothing if the key is absent; with `edit::store` it becomes what `value`
+  /// holds afterwards, larger or smaller, and only bytes that differ are logged. With `edit::fail`
+  /// the operation ends with `callback_failed` and the tree is as it was, byte for byte. `fn` is
+  /// asked again, with the new record, if another operation changes the record first: only its last
+  /// answer counts. It must not use the store and must not throw. `value` is the caller's until
+  /// completion.
   operation modify(std::string_view key, std::string& value, editor fn, void* datum,
                    durability d = durability::durable);
   /// `old_value` (may be null) receives the deleted value.
