@@ -210,7 +210,9 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
       leaf.added_bytes = std::max(bytes, n.free_bytes() + 1);
     else
       leaf.added_bytes = 0;
-    touch(room_there == room::NOW ? bytes + n.count() * sizeof(slot) / 2 + 64 : n.size() + bytes);
+    // In place: the record, the slots on the shorter side, two granules of the header.
+    u64 slots = r.found ? 0 : n.count() * sizeof(slot) / 2;
+    touch(room_there == room::NOW ? bytes + slots + 2 * capture_granule_bytes : n.size() + bytes);
   } else {
     leaf.added_bytes += bytes;
   }
@@ -235,7 +237,7 @@ void write_planner::plan_leaf(write_plan& out, pinned_page& p) {
     touch(change_bytes(n, p.inserts + p.deletes, added));
   }
   if (p.deletes == 0) return;
-  if (!batch) touch(n.count() * sizeof(slot) / 2 + 64);
+  if (!batch) touch(n.count() * sizeof(slot) / 2 + 2 * capture_granule_bytes);
   if (p.parent < 0) return;
   if (p.inserts == 0 && p.deletes >= n.count()) {
     free_later(out, p.d->addr);

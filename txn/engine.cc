@@ -14,8 +14,10 @@ namespace {
 
 constexpr u64 ordered_delay_ns = 1'000'000;  ///< longest that an ordered commit waits for company
 constexpr u64 space_retry_ns = 1'000'000;
-constexpr u32 runs_assumed_per_page = 16;
-constexpr u32 run_overhead = 6 + 14;  ///< two varints; rounding to granules at both ends
+/// Node header, slots, record, and one more. Changes that lie closer together than a run's header
+/// costs are one run, so that a region full of holes costs no more than itself.
+constexpr u32 regions_per_page = 4;
+constexpr u32 region_overhead = 6 + 14;  ///< two varints; rounding to granules at both ends
 constexpr u64 most_half_blocks = 64;
 
 u32 half_blocks_for(const engine_options& o, const io::device& dev) {
@@ -347,7 +349,7 @@ bool engine::take_credit(sm::claim& c, sm::op& op, u64 bytes) {
 }
 
 u64 engine::credit_bytes(u64 bytes, u64 count) {
-  u64 page = sizeof(record_header) + sizeof(page_body) + u64{runs_assumed_per_page} * run_overhead;
+  u64 page = sizeof(record_header) + sizeof(page_body) + u64{regions_per_page} * region_overhead;
   return bytes + count * page + log_payload_bytes;
 }
 
@@ -463,11 +465,20 @@ void engine::require_flush() {
 lsn_t engine::end(sm::claim& credit) {
   engine_state& e = *impl_;
   group& g = *e.open;
-  e.stats.claimed_bytes += credit.amount;
-  if (PLEACH_PLANTED("credit_not_reserved"))
+  u64 kept = credit.amount;
+  if (PLEACH_PLANTED("credit_not_reserved")) {
     e.credit.give_back(credit);
-  else
-    g.claimed += credit.amount, e.credit.consume(credit);
+  } else {
+    e.credit.consume(credit);
+    // Each claim holds a block for the group's last one; a group has one last block.
+    if (g.transactions != 0) {
+      u64 surplus = std::min<u64>(kept, log_payload_bytes);
+      kept -= surplus;
+      e.credit.put(static_cast<i64>(surplus));
+    }
+    g.claimed += kept;
+  }
+  e.stats.claimed_bytes += kept;
   ++g.transactions;
   ++e.stats.transactions;
   e.queues[static_cast<u32>(watermark::VISIBLE)].wake_all();
