@@ -17,6 +17,7 @@ static_assert(offsetof(node_header, slot_begin) == 0 && offsetof(node_header, co
               offsetof(node_header, node_flags) == 26 &&
               offsetof(node_header, prefix_offset) == 28 &&
               offsetof(node_header, right_addr) == 32 && offsetof(node_header, right_gen) == 40 &&
+              offsetof(node_header, key_bytes) == 44 && offsetof(node_header, value_bytes) == 46 &&
               offsetof(node_header, record_count) == 48 && offsetof(node_header, byte_count) == 56);
 
 int compare_keys(cbytes a, cbytes b) {

@@ -1,5 +1,5 @@
-// Pure functions on the bytes of slotted nodes (node_format.hh): search, read, change, split,
-// merge, validate.
+// Pure functions on the bytes of nodes (node_format.hh): search, read, change, split, merge,
+// validate. Callers need not know which layout a page has: each function looks at its `format`.
 //
 // What it is not: it allocates no page, waits for nothing, knows no tree. Reads go through
 // `node_view`, changes through `page_writer`, so every changed byte is announced to capture. Bytes
@@ -14,6 +14,8 @@
 // I4 the prefix belongs to the stored records: widened fences leave it alone, only a rewrite cuts
 //    it anew. A key between the fences that does not share it needs `compact(..., &key)` first;
 //    room_for_insert says so.
+// I5 all leaves of a tree have one layout, which each of its pages names by `shape()`; nothing is
+//    ever moved between nodes of different layouts of leaves.
 //
 // Spans passed to changes must not lie in the changed page.
 #pragma once
@@ -32,6 +34,14 @@ int compare_keys(cbytes a, cbytes b);
 /// REQUIRES: left < right.
 cbytes shortest_separator(cbytes left, cbytes right);
 u32 common_prefix(cbytes a, cbytes b);
+
+/// Lengths of all keys and values of a tree whose leaves are of format 2; both 0: leaves are
+/// slotted.
+struct record_shape {
+  u16 key_bytes = 0;
+  u16 value_bytes = 0;
+  bool fixed() const { return key_bytes != 0; }
+};
 
 struct record {
   u8 key_flags = 0;
@@ -55,9 +65,11 @@ class node_view : public page_reader {
   bool is_leaf() const { return header().level == 0; }
   u32 level() const { return header().level; }
   u32 count() const { return node().count; }
+  bool fixed() const { return header().format == node_format_fixed; }
+  record_shape shape() const { return {node().key_bytes, node().value_bytes}; }
   u32 payload_end() const { return size_ - u32{header().tail} * 16; }
 
-  cbytes prefix() const;
+  cbytes prefix() const;  ///< what stored keys lack at their beginning; empty in fixed leaves
   cbytes low_fence() const;
   cbytes high_fence() const;  ///< REQUIRES: has_high_fence()
   bool has_high_fence() const;
@@ -103,9 +115,14 @@ u32 node_capacity(u32 node_bytes, u32 tail_bytes = 0);
 // --- changes. Each returns what the node needs captured by itself; none can fail when its REQUIRES
 // holds. ---
 
-/// Formats the zeroed bytes of a new page as an empty node. `high` ignored when !has_high.
+/// Formats the zeroed bytes of a new page as an empty node. `high` ignored when !has_high. A leaf
+/// of a fixed `shape` is of format 2.
 void format_node(page_writer w, page_addr addr, u64 store_id, tree_id_t tree, generation_t gen,
-                 u8 level, cbytes low, cbytes high, bool has_high, cbytes prefix);
+                 u8 level, cbytes low, cbytes high, bool has_high, cbytes prefix,
+                 record_shape shape = {});
+/// Bytes of slots or records that `changes` inserts and deletes which fit `n` move at most. What is
+/// moved twice in a group is captured once.
+u64 moved_bytes(const node_view& n, u32 changes);
 
 enum class room { NOW, AFTER_COMPACTION, NONE };
 /// Room for inserting `key` with a value of `value_length` inline bytes at its place; takes into
@@ -180,8 +197,8 @@ u32 merged_bytes(const node_view& a, const node_view& b);
 /// `separator` is the parent's key of b, which becomes the key of b's first record.
 /// REQUIRES: merged_bytes <= capacity.
 void merge_nodes(page_writer a, const node_view& b, cbytes separator, bytes scratch);
-/// Makes `w` an empty leaf with the same identity, fences, right hint and counters (root of a tree
-/// that lost its last record).
+/// Makes `w` an empty leaf of its tree's layout with the same identity, fences, right hint and
+/// counters (root of a tree that lost its last record).
 void make_empty_leaf(page_writer w);
 
 /// Everything that the views rely on: offsets inside, order, heads, prefix, fences, lengths, flags,

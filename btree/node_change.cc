@@ -3,6 +3,7 @@
 
 #include "be/base/planted.hh"
 #include "be/page.hh"
+#include "btree/node_fixed.hh"
 #include "btree/node_layout.hh"
 
 namespace pleach::btree {
@@ -91,17 +92,30 @@ void rewrite_record(page_writer w, u32 offset, cbytes suffix, u8 key_flags, u8 v
 }  // namespace
 
 void format_node(page_writer w, page_addr addr, u64 store_id, tree_id_t tree, generation_t gen,
-                 u8 level, cbytes low, cbytes high, bool has_high, cbytes prefix) {
+                 u8 level, cbytes low, cbytes high, bool has_high, cbytes prefix,
+                 record_shape shape) {
+  const bool fixed_leaf = level == 0 && shape.fixed();
   std::byte* const p = w.writable(0, slot_area_begin);
-  format_header({p, w.size()}, level == 0 ? page_kind::leaf : page_kind::inner, node_format_version,
-                addr, store_id, tree, gen, level);
+  format_header({p, w.size()}, level == 0 ? page_kind::leaf : page_kind::inner,
+                fixed_leaf ? node_format_fixed : node_format_slotted, addr, store_id, tree, gen,
+                level);
+  if (fixed_leaf) return fixed::format(w, shape, low, high, has_high);
+  put_shape(w, shape);
   const node_view n(w);
   write_new(w, {n.size(), n.payload_end(), level == 0, low, high, has_high, prefix, nullptr, 0});
 }
 
 // --- room ---
 
+u64 moved_bytes(const node_view& n, u32 changes) {
+  // A slot array moves its shorter side; a row of records slides as a whole at worst.
+  const u64 entry = n.fixed() ? fixed::row(n).record_bytes() : slot_unit;
+  const u64 once = n.fixed() ? n.count() * entry : n.count() * entry / 2;
+  return std::min(changes * once, (u64{n.count()} + changes) * entry);
+}
+
 room room_for_insert(const node_view& n, cbytes key, u32 value_length) {
+  if (n.fixed()) return n.count() < fixed::row(n).places() ? room::NOW : room::NONE;
   if (n.count() >= max_records) return room::NONE;
   const u32 key_length = static_cast<u32>(key.size());
   const cbytes prefix = n.prefix();
@@ -121,6 +135,7 @@ room room_for_insert(const node_view& n, cbytes key, u32 value_length) {
 }
 
 room room_for_replace(const node_view& n, u32 index, u32 value_length) {
+  if (n.fixed()) return room::NOW;
   const parsed old = parse_at(n, index);
   const u32 before = occupied(n.size(), old.bytes());
   const u32 after = occupied(n.size(), record_bytes(old.key_length, value_length));
@@ -131,6 +146,7 @@ room room_for_replace(const node_view& n, u32 index, u32 value_length) {
 }
 
 room room_for_fence(const node_view& n, u32 new_length, bool high) {
+  if (n.fixed()) return new_length <= n.node().key_bytes ? room::NOW : room::NONE;
   const node_header& h = n.node();
   const u32 before = occupied(n.size(), high ? h.high_length : h.low_length);
   const u32 after = occupied(n.size(), new_length);
@@ -147,12 +163,14 @@ room room_for_fence(const node_view& n, u32 new_length, bool high) {
 
 void insert_at(page_writer w, u32 index, cbytes key, u8 key_flags, u8 value_flags, cbytes value) {
   const node_view n(w);
+  if (n.fixed()) return fixed::insert(w, index, key, value);
   PLEACH_ASSERT(starts_with(key, n.prefix()));
   insert_record(w, index, key.subspan(n.node().prefix_length), key_flags, value_flags, value);
 }
 
 void replace_value(page_writer w, u32 index, u8 value_flags, cbytes value) {
   const node_view n(w);
+  if (n.fixed()) return fixed::replace(w, index, value);
   PLEACH_ASSERT(index < n.count());
   const u32 offset = record_offset(n, index);
   const parsed old = parse(n.base() + offset);
@@ -180,6 +198,7 @@ void replace_value(page_writer w, u32 index, u8 value_flags, cbytes value) {
 
 void erase_at(page_writer w, u32 index) {
   const node_view n(w);
+  if (n.fixed()) return fixed::erase(w, index);
   const u32 count = n.count();
   PLEACH_ASSERT(index < count);
   if (count == 1) return reset_heap(w);
@@ -282,6 +301,7 @@ bool put_fence(page_writer w, const fence_fields& f, cbytes fence, bool in_place
 void set_high_fence(page_writer w, cbytes high, bool has_high, bytes scratch) {
   if (PLEACH_PLANTED("fence_not_widened")) return;
   const node_view n(w);
+  if (n.fixed()) return fixed::set_high_fence(w, high, has_high);
   if (put_fence(w, high_fields, has_high ? high : cbytes{}, true, 0)) {
     const u16 flags = has_high ? 0 : NO_HIGH_FENCE;
     if (n.node().node_flags != flags)
@@ -298,6 +318,7 @@ void set_high_fence(page_writer w, cbytes high, bool has_high, bytes scratch) {
 
 void set_low_fence(page_writer w, cbytes low, bytes scratch) {
   const node_view n(w);
+  if (n.fixed()) return fixed::set_low_fence(w, low);
   const bool carries = shares_low(n.node());
   // In place only if the prefix, which may lie inside the old fence, survives.
   const bool in_place = !carries || starts_with(low, n.prefix());
@@ -316,7 +337,17 @@ void make_empty_leaf(page_writer w) {
     w.put_le<u16>(offsetof(page_header, kind), static_cast<u16>(page_kind::leaf));
     w.put_le<u8>(offsetof(page_header, level), 0);
   }
-  reset_heap(w);
+  if (!n.shape().fixed()) return reset_heap(w);
+  // The fences are copied: those of an inner node stand where they will not be looked for.
+  std::byte low[max_key_bytes], high[max_key_bytes];
+  const cbytes l = n.low_fence(), h = n.high_fence();
+  const bool has_high = n.has_high_fence();
+  put_bytes(low, l);
+  put_bytes(high, h);
+  const cbytes low_copy = span_of(low, static_cast<u32>(l.size()));
+  const cbytes high_copy = span_of(high, static_cast<u32>(h.size()));
+  w.put_le<u16>(offsetof(page_header, format), node_format_fixed);
+  fixed::format(w, n.shape(), low_copy, high_copy, has_high);
 }
 
 }  // namespace pleach::btree

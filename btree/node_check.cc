@@ -6,7 +6,7 @@
 // node).
 #include <algorithm>
 
-#include "btree/node_detail.hh"
+#include "btree/node_fixed.hh"
 
 namespace pleach::btree {
 
@@ -23,6 +23,7 @@ class checker {
 
   const char* run() {
     if (const char* e = check_header()) return e;
+    if (n_.fixed()) return fixed::check(n_, payload_end_);
     if (const char* e = check_area()) return e;
     std::memset(taken_, 0, ((payload_end_ >> shift_) / 64 + 1) * sizeof taken_[0]);
     if (const char* e = check_fences()) return e;
@@ -42,8 +43,9 @@ class checker {
     const u16 kind = h.kind;
     if (kind != static_cast<u16>(page_kind::leaf) && kind != static_cast<u16>(page_kind::inner))
       return "page kind";
-    if (h.format != node_format_version) return "node format";
     leaf_ = h.level == 0;
+    if (h.format != node_format_slotted && !(leaf_ && h.format == node_format_fixed))
+      return "node format";
     if (leaf_ != (kind == static_cast<u16>(page_kind::leaf)) || h.level > max_level) return "level";
     payload_end_ = n_.payload_end();
     shift_ = unit_shift(size());
@@ -58,7 +60,11 @@ class checker {
       return "slot area";
     if (!aligned(h.heap_begin)) return "heap begin";
     if ((h.node_flags & ~NO_HIGH_FENCE) != 0) return "node flags";
-    if (h.reserved0 != 0) return "reserved bytes";
+    // Only a page whose tree has leaves of format 2 says so, and such a leaf is of format 2 itself.
+    const bool says_so = h.key_bytes != 0 || h.value_bytes != 0;
+    if (says_so && (leaf_ || h.key_bytes > max_fixed_key_bytes || h.key_bytes == 0 ||
+                    h.value_bytes == 0))
+      return "record shape";
     if (!leaf_ && h.count == 0) return "inner node without children";
     return nullptr;
   }

@@ -111,6 +111,18 @@ inline u32 gap(const node_view& n) {
 /// still to come, but little enough to keep the search area together.
 u32 wanted_front_slack(u32 node_bytes, u32 free, u32 count, u32 heap);
 
+inline std::byte* put_bytes(std::byte* p, cbytes b) {
+  if (!b.empty()) std::memcpy(p, b.data(), b.size());
+  return p + b.size();
+}
+/// What the leaves of the page's tree are like.
+inline void put_shape(page_writer w, record_shape s) {
+  const node_view n(w);
+  if (n.node().key_bytes == s.key_bytes && n.node().value_bytes == s.value_bytes) return;
+  std::byte* p = w.writable(node_header_offset + offsetof(node_header, key_bytes), 4);
+  store_le<u16>(p, s.key_bytes);
+  store_le<u16>(p + 2, s.value_bytes);
+}
 /// Slot begin, count and heap begin: one capture granule.
 void put_extent(page_writer w, u32 slot_begin_bytes, u32 count, u32 heap_begin);
 inline void put_garbage(page_writer w, u32 garbage) {

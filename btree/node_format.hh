@@ -1,5 +1,7 @@
-// The slotted node: leaf and inner pages share one layout, version 1. doc/format.md describes each
-// byte.
+// The layouts of nodes; the page header's `format` says which one a page has. doc/format.md
+// describes each byte.
+//
+// Format 1, slotted: all inner nodes, and the leaves of trees whose keys or values vary in length.
 //
 //     | page header 64 | node header 64 | front slack | slots | gap | heap (grows down) | page tail
 //     |
@@ -22,6 +24,21 @@
 // length}, offset 0 if empty. The prefix may be the beginning of the low fence (same offset) and
 // then occupies nothing. Flag NO_HIGH_FENCE means +infinity; the low fence of the leftmost node is
 // the empty key.
+//
+// Format 2, fixed: leaves of trees whose keys all have `key_bytes` bytes and whose values all have
+// `value_bytes`. No slots, no heap of records, no record headers:
+//
+//     | page header 64 | node header 64 | keys, rising | gap | values, falling | fences | page tail |
+//
+// The node is a row of places; place p has its key at 128 + p * key_bytes and its value at
+// heap_begin - (p + 1) * value_bytes. Records stand in the places [slot_begin, slot_begin + count),
+// in key order: both arrays are dense, and there is slack at both ends of the row, so that the
+// shorter side moves. Each fence has its own key_bytes at the end of the payload, low one last, so
+// that a fence never moves a record. `prefix_length` is what the fences share: every key begins
+// with it, and it is stored all the same.
+//
+// Fixed and variable parts of a tree's leaves are told by `key_bytes` and `value_bytes` in every
+// page of the tree, inner ones too: a root that becomes a leaf again must know its layout.
 #pragma once
 
 #include "be/page_format.hh"
@@ -29,7 +46,7 @@
 namespace pleach::btree {
 
 struct node_header {
-  le16 slot_begin;  ///< byte offset / 4 of the first slot
+  le16 slot_begin;  ///< byte offset / 4 of the first slot; fixed leaf: places free before the first
   le16 count;       ///< records. (slot_begin, count, heap_begin: one capture granule)
   le32 heap_begin;  ///< byte offset of the lowest heap byte in use
   le32 garbage;     ///< bytes of the heap that belong to no record, fence or prefix
@@ -42,7 +59,8 @@ struct node_header {
   le32 prefix_offset;
   le64 right_addr;  ///< right sibling: a hint, trusted only if generation and fence agree
   le32 right_gen;
-  le32 reserved0;
+  le16 key_bytes;     ///< leaves of this tree are of format 2, with keys of this length; else 0
+  le16 value_bytes;   ///< and with values of this length
   le64 record_count;  ///< root pages only: records of the whole tree
   le64 byte_count;    ///< root pages only: key and value bytes of the whole tree
 };
@@ -83,7 +101,13 @@ struct value_reference {
 };
 static_assert(sizeof(value_reference) == 32);
 
-inline constexpr u16 node_format_version = 1;
+inline constexpr u16 node_format_slotted = 1;
+inline constexpr u16 node_format_fixed = 2;
+inline constexpr u32 max_fixed_key_bytes = 256;
+inline constexpr u32 max_fixed_value_bytes = 65535;
+/// Leaves are of format 2 in trees with nodes up to this: in larger ones an insert moves, and logs,
+/// too much (doc/performance.md).
+inline constexpr u32 max_fixed_leaf_blocks = 16;
 inline constexpr u32 max_key_bytes = 1024;        ///< inline keys
 inline constexpr u32 max_value_bytes = 1u << 20;  ///< one run
 inline constexpr u32 root_blocks = 1;             ///< a root keeps its address and its 4 KiB
@@ -93,15 +117,17 @@ struct tree_record {
   le64 id;
   le64 root_addr;
   le32 root_gen;
-  le32 flags;
+  le16 flags;        ///< tree_flag
+  le16 value_bytes;  ///< length of all values, 0 variable
   le16 state;        ///< 1 live, 2 dropping
   le16 node_blocks;  ///< nodes grow to this before they split
   le16 order;        ///< 1 bytes
-  le16 reserved0;
+  le16 key_bytes;    ///< length of all keys, 0 variable
   le64 created_lsn;
   le64 ttl_default_ms;
 };
 static_assert(sizeof(tree_record) == 48);
+enum tree_flag : u16 { TREE_FIXED_LEAVES = 1 };  ///< its leaves are of format 2
 enum tree_state : u16 { TREE_LIVE = 1, TREE_DROPPING = 2 };
 inline constexpr u32 max_tree_name_bytes = 255;
 

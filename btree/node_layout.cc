@@ -40,11 +40,6 @@ void for_each_record(const blueprint& b, F&& f) {
   }
 }
 
-std::byte* put_bytes(std::byte* p, cbytes b) {
-  if (!b.empty()) std::memcpy(p, b.data(), b.size());
-  return p + b.size();
-}
-
 }  // namespace
 
 u32 blueprint::count() const {

@@ -1,5 +1,5 @@
 // node_view: reading and searching. The bytes passed `check_node` at load, so nothing is checked
-// again.
+// again. Leaves of format 2: node_fixed*.cc.
 //
 // find(): key against prefix, then a branch-free binary search on the 2-byte heads alone (about 1
 // KiB of slots), then full comparisons among equal heads only. "a" and "a\0" have equal heads, so
@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "btree/node_detail.hh"
+#include "btree/node_fixed.hh"
 
 namespace pleach::btree {
 
@@ -94,6 +95,7 @@ inline search_result find_from(const node_view& n, u32 begin, cbytes key) {
 }  // namespace
 
 cbytes node_view::prefix() const {
+  if (fixed()) return {};
   return {base_ + node().prefix_offset, node().prefix_length};
 }
 cbytes node_view::low_fence() const {
@@ -112,6 +114,10 @@ bool node_view::covers(cbytes key) const {
 }
 
 record node_view::at(u32 index) const {
+  if (fixed()) {
+    const fixed::row r(*this);
+    return {0, 0, {r.key(index), r.key_bytes}, {r.value(index), r.value_bytes}};
+  }
   const parsed r = parse_at(*this, index);
   return {static_cast<u8>(r.begin[0]),
           static_cast<u8>(r.begin[1]),
@@ -120,6 +126,11 @@ record node_view::at(u32 index) const {
 }
 
 u32 node_view::copy_key(u32 index, std::byte* out) const {
+  if (fixed()) {
+    const fixed::row r(*this);
+    std::memcpy(out, r.key(index), r.key_bytes);
+    return r.key_bytes;
+  }
   if (index == 0 && !is_leaf()) {
     std::memcpy(out, low_fence().data(), low_fence().size());
     return node().low_length;
@@ -132,11 +143,16 @@ u32 node_view::copy_key(u32 index, std::byte* out) const {
 }
 
 u32 node_view::key_length(u32 index) const {
+  if (fixed()) return node().key_bytes;
   if (index == 0 && !is_leaf()) return node().low_length;
   return node().prefix_length + parse_at(*this, index).key_length;
 }
 
 int node_view::compare(u32 index, cbytes key) const {
+  if (fixed()) {
+    const fixed::row r(*this);
+    return compare_keys(span_of(r.key(index), r.key_bytes), key);
+  }
   if (index == 0 && !is_leaf()) return compare_keys(low_fence(), key);
   const cbytes p = prefix();
   const std::size_t shared = std::min(p.size(), key.size());
@@ -149,6 +165,7 @@ int node_view::compare(u32 index, cbytes key) const {
 }
 
 search_result node_view::find(cbytes key) const {
+  if (fixed()) return fixed::find(*this, key);
   if (is_leaf()) [[likely]]
     return find_from(*this, 0, key);
   // The first key of an inner node is the low fence, whatever its (empty) suffix and head say.
@@ -179,6 +196,7 @@ page_ref node_view::right_hint() const {
 }
 
 u32 node_view::used_bytes() const {
+  if (fixed()) return fixed::used_bytes(*this);
   return count() * slot_unit + payload_end() - node().heap_begin - node().garbage;
 }
 u32 node_view::free_bytes() const {
@@ -186,6 +204,7 @@ u32 node_view::free_bytes() const {
 }
 
 bool node_view::fits_now(u32 record_bytes) const {
+  if (fixed()) return free_bytes() >= record_bytes;
   return front_slack(*this) + gap(*this) >= occupied(size_, record_bytes) + slot_unit &&
          count() < max_records;
 }

@@ -3,6 +3,7 @@
 
 #include "be/base/planted.hh"
 #include "be/page.hh"
+#include "btree/node_fixed.hh"
 #include "btree/node_layout.hh"
 
 namespace pleach::btree {
@@ -145,12 +146,14 @@ class splitter {
   sums total_;
 };
 
-void format_like(page_writer w, const page_header& like, page_addr addr, u64 store_id,
-                 tree_id_t tree, generation_t gen) {
+void format_like(page_writer w, const node_view& n, page_addr addr, u64 store_id, tree_id_t tree,
+                 generation_t gen) {
+  const page_header& like = n.header();
   std::byte* const p = w.writable(0, page_header_bytes);
-  format_header({p, w.size()}, like.level ? page_kind::inner : page_kind::leaf, node_format_version,
-                addr, store_id, tree, gen, like.level);
+  format_header({p, w.size()}, like.level ? page_kind::inner : page_kind::leaf, like.format, addr,
+                store_id, tree, gen, like.level);
   p[offsetof(page_header, tail)] = static_cast<std::byte>(like.tail);
+  put_shape(w, n.shape());
 }
 
 blueprint merged(const part (&both)[2]) {
@@ -167,6 +170,7 @@ blueprint merged(const part (&both)[2]) {
 
 void compact(page_writer w, bytes scratch, const cbytes* extra_key) {
   const node_view n(w);
+  if (n.fixed()) return fixed::compact(w);
   const part whole{n, 0, n.count()};
   blueprint b = blueprint_of(n, &whole);
   choose_prefix(b, n.prefix(), extra_key, 0);
@@ -175,6 +179,7 @@ void compact(page_writer w, bytes scratch, const cbytes* extra_key) {
 
 split_point choose_split(const node_view& n, cbytes key, u32 index, u32 value_length,
                          bool ascending) {
+  if (n.fixed()) return fixed::choose_split(n, key, index, ascending);
   return splitter(n, key, index, value_length).search(ascending);
 }
 
@@ -184,12 +189,18 @@ void split_node(page_writer left, page_writer right, const split_point& at, page
   PLEACH_ASSERT(at.index >= 1 && at.index <= n.count());
   PLEACH_ASSERT(left_ref.addr != right_ref.addr);
   const cbytes separator = span_of(at.separator, at.separator_length);
+  format_like(right, n, right_ref.addr, store_id, n.header().tree_id, right_ref.gen);
+  if (n.fixed()) {
+    fixed::split(left, right, at);
+    set_right_hint(right, n.right_hint());
+    set_right_hint(left, right_ref);
+    return;
+  }
 
   // 1. The right node, while the left one is still whole.
   const u32 first =
       at.index + (PLEACH_PLANTED("split_drops_record") && at.index < n.count() ? 1 : 0);
   const part upper{n, first, n.count()};
-  format_like(right, n.header(), right_ref.addr, store_id, n.header().tree_id, right_ref.gen);
   blueprint r = blueprint_of(n, &upper);
   r.node_bytes = right.size();
   r.payload_end = node_view(right).payload_end();
@@ -219,7 +230,12 @@ void split_node(page_writer left, page_writer right, const split_point& at, page
 void copy_node(page_reader from, page_writer to, page_addr addr, u64 store_id, tree_id_t tree,
                generation_t gen) {
   const node_view n(from);
-  format_like(to, n.header(), addr, store_id, tree, gen);
+  format_like(to, n, addr, store_id, tree, gen);
+  if (n.fixed()) {
+    fixed::copy(n, to);
+    set_right_hint(to, n.right_hint());
+    return;
+  }
   const part whole{n, 0, n.count()};
   blueprint b = blueprint_of(n, &whole);
   b.node_bytes = to.size();
@@ -230,6 +246,7 @@ void copy_node(page_reader from, page_writer to, page_addr addr, u64 store_id, t
 }
 
 u32 merged_bytes(const node_view& a, const node_view& b) {
+  if (a.fixed()) return a.used_bytes() + b.count() * fixed::row(b).record_bytes();
   const cbytes separator = b.low_fence();
   const part both[2] = {{a, 0, a.count()}, {b, 0, b.count(), b.is_leaf() ? nullptr : &separator}};
   return merged(both).total_bytes();
@@ -238,6 +255,11 @@ u32 merged_bytes(const node_view& a, const node_view& b) {
 void merge_nodes(page_writer a, const node_view& b, cbytes separator, bytes scratch) {
   const node_view n(a);
   PLEACH_ASSERT(n.level() == b.level());
+  if (n.fixed()) {
+    fixed::merge(a, b);
+    set_right_hint(a, b.right_hint());
+    return;
+  }
   cbytes first = separator;
   const part both[2] = {{n, 0, n.count()}, {b, 0, b.count(), b.is_leaf() ? nullptr : &first}};
   blueprint m = merged(both);

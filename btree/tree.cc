@@ -2,8 +2,12 @@
 
 namespace pleach::btree {
 
+static u32 max_inline_record(u32 node_blocks) {
+  return (node_capacity(node_blocks * block_bytes) - 64) / 4;
+}
+
 u32 max_inline_record(const tree& t) {
-  return (node_capacity(t.node_blocks * block_bytes) - 64) / 4;
+  return max_inline_record(t.node_blocks);
 }
 
 u32 node_class(const tree& t, u32 key_bytes) {
@@ -13,8 +17,33 @@ u32 node_class(const tree& t, u32 key_bytes) {
   return blocks;
 }
 
-void format_root(page_writer w, page_addr addr, u64 store_id, tree_id_t id, generation_t gen) {
-  format_node(w, addr, store_id, id, gen, 0, {}, {}, false, {});
+void format_root(page_writer w, page_addr addr, u64 store_id, tree_id_t id, generation_t gen,
+                 record_shape shape) {
+  format_node(w, addr, store_id, id, gen, 0, {}, {}, false, {}, shape);
+}
+
+bool lengths_possible(u32 node_blocks, u64 key_bytes, u64 value_bytes) {
+  if (key_bytes > max_fixed_key_bytes || value_bytes > max_fixed_value_bytes) return false;
+  return value_bytes == 0 || key_bytes + value_bytes <= max_inline_record(node_blocks);
+}
+
+void choose_leaf_layout(tree_record& record) {
+  const bool fixed = record.key_bytes != 0 && record.value_bytes != 0 &&
+                     u32{record.node_blocks} <= max_fixed_leaf_blocks;
+  record.flags = fixed ? TREE_FIXED_LEAVES : 0;
+}
+
+record_shape leaf_shape(const tree_record& record) {
+  if ((record.flags & TREE_FIXED_LEAVES) == 0) return {};
+  return {record.key_bytes, record.value_bytes};
+}
+
+void adopt(tree& t, const tree_record& record) {
+  t.id = record.id;
+  t.root = {page_addr(record.root_addr), record.root_gen};
+  t.node_blocks = record.node_blocks;
+  t.key_bytes = record.key_bytes;
+  t.value_bytes = record.value_bytes;
 }
 
 bool parse_tree_record(cbytes value, tree_record& out) {
@@ -23,7 +52,10 @@ bool parse_tree_record(cbytes value, tree_record& out) {
   bool state_known = out.state == TREE_LIVE || out.state == TREE_DROPPING;
   page_addr root(out.root_addr);
   return state_known && out.id > tree_catalogue && root && root.blocks() == root_blocks &&
-         out.order == 1 && out.node_blocks >= 1 && out.node_blocks <= max_page_blocks;
+         out.order == 1 && out.node_blocks >= 1 && out.node_blocks <= max_page_blocks &&
+         lengths_possible(out.node_blocks, out.key_bytes, out.value_bytes) &&
+         (out.flags & ~TREE_FIXED_LEAVES) == 0 &&
+         (out.flags == 0 || (out.key_bytes != 0 && out.value_bytes != 0));
 }
 
 }  // namespace pleach::btree

@@ -43,6 +43,8 @@ struct tree {
   page_ref root;
   u32 node_blocks = 4;  ///< nodes grow to this before they split
   u32 height_hint = 1;
+  u32 key_bytes = 0;    ///< length of all keys, 0 variable
+  u32 value_bytes = 0;  ///< length of all values, 0 variable
   bool dropped = false;
   std::string name;
 
@@ -56,7 +58,16 @@ u32 max_inline_record(const tree& t);
 u32 node_class(const tree& t, u32 key_bytes);
 
 /// Formats the image of an empty root leaf (mkfs, create).
-void format_root(page_writer w, page_addr addr, u64 store_id, tree_id_t id, generation_t gen);
+void format_root(page_writer w, page_addr addr, u64 store_id, tree_id_t id, generation_t gen,
+                 record_shape shape = {});
+/// Sets the layout of the leaves of a tree that is to be made, by its lengths and node size.
+void choose_leaf_layout(tree_record& record);
+/// RETURNS: the shape of the pages of the tree: fixed if its leaves are of format 2.
+record_shape leaf_shape(const tree_record& record);
+/// RETURNS: false if no tree with this node size can have these lengths (0: variable).
+bool lengths_possible(u32 node_blocks, u64 key_bytes, u64 value_bytes);
+/// A tree of the record, not open through any handle. `name` stays empty.
+void adopt(tree& t, const tree_record& record);
 
 inline page_ref catalogue_root(const cache::descriptor& root_block) {
   auto& r = *reinterpret_cast<const root_record*>(root_block.data);

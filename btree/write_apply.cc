@@ -262,11 +262,13 @@ void write_applier::push_down(tree& t, resident_path& path) {
   copy_node(root.reader(), c, child.addr, ctx_.pages.store_id(), t.id, child.gen);
   page_writer w = change(root, true);
   u8 level = static_cast<u8>(node_view(root.reader()).level() + 1);
+  record_shape shape = node_view(root.reader()).shape();
   le64 records = node_view(root.reader()).node().record_count;
   le64 counted = node_view(root.reader()).node().byte_count;
   std::memset(w.writable(node_header_offset, root.size() - node_header_offset), 0,
               root.size() - node_header_offset);
-  format_node(w, root.addr, ctx_.pages.store_id(), t.id, root.gen, level, {}, {}, false, {});
+  format_node(w, root.addr, ctx_.pages.store_id(), t.id, root.gen, level, {}, {}, false, {},
+              shape);
   w.put_le<u64>(node_header_offset + offsetof(node_header, record_count), records);
   w.put_le<u64>(node_header_offset + offsetof(node_header, byte_count), counted);
   insert_child(w, 0, {}, ref);
@@ -444,7 +446,8 @@ void write_applier::create_root(write_item& item) {
   rec.root_addr = page.addr.raw;
   rec.root_gen = page.gen;
   rec.created_lsn = engine_.lsn();
-  format_root(change(page, true), page.addr, ctx_.pages.store_id(), rec.id, page.gen);
+  format_root(change(page, true), page.addr, ctx_.pages.store_id(), rec.id, page.gen,
+              leaf_shape(rec));
   item.value = {reinterpret_cast<const std::byte*>(&rec), sizeof rec};
 }
 

@@ -29,9 +29,7 @@ u64 whole_page(u32 node_bytes) {
 /// twice in a group is captured once: the slot array as a whole at most; without room in one piece
 /// the node is compacted.
 u64 change_bytes(const node_view& n, u32 changes, u32 added) {
-  u64 slots = std::min<u64>(u64{changes} * n.count() * sizeof(slot) / 2,
-                            (u64{n.count()} + changes) * sizeof(slot));
-  u64 bytes = added + slots + u64{changes} * 2 * capture_granule_bytes + sizeof(node_header);
+  u64 bytes = added + moved_bytes(n, changes) + u64{changes} * 2 * capture_granule_bytes + sizeof(node_header);
   // Without the room in one piece, or for keys that break the prefix, the node is rewritten once.
   bool rewritten = !n.fits_now(added) || prefix_penalty(n) != 0;
   return rewritten ? whole_page(n.size()) : std::min<u64>(whole_page(n.size()), bytes);
@@ -210,9 +208,9 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
       leaf.added_bytes = std::max(bytes, n.free_bytes() + 1);
     else
       leaf.added_bytes = 0;
-    // In place: the record, the slots on the shorter side, two granules of the header.
-    u64 slots = r.found ? 0 : n.count() * sizeof(slot) / 2;
-    touch(room_there == room::NOW ? bytes + slots + 2 * capture_granule_bytes : n.size() + bytes);
+    // In place: the record, what moves for it, two granules of the header.
+    u64 moved = r.found ? 0 : moved_bytes(n, 1);
+    touch(room_there == room::NOW ? bytes + moved + 2 * capture_granule_bytes : n.size() + bytes);
   } else {
     leaf.added_bytes += bytes;
   }
@@ -237,7 +235,7 @@ void write_planner::plan_leaf(write_plan& out, pinned_page& p) {
     touch(change_bytes(n, p.inserts + p.deletes, added));
   }
   if (p.deletes == 0) return;
-  if (!batch) touch(n.count() * sizeof(slot) / 2 + 2 * capture_granule_bytes);
+  if (!batch) touch(moved_bytes(n, 1) + 2 * capture_granule_bytes);
   if (p.parent < 0) return;
   if (p.inserts == 0 && p.deletes >= n.count()) {
     free_later(out, p.d->addr);

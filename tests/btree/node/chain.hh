@@ -25,10 +25,11 @@ class chain {
     bool operator==(const value&) const = default;
   };
 
-  chain(u32 first_bytes, u32 max_bytes, u8 level) : max_bytes_(max_bytes), level_(level) {
+  chain(u32 first_bytes, u32 max_bytes, u8 level, record_shape shape = {})
+      : max_bytes_(max_bytes), level_(level) {
     nodes.push_back(make(first_bytes));
     test_page& p = *nodes[0];
-    format_node(p.writer(), p.ref.addr, 1, 5, p.ref.gen, level, {}, {}, false, {});
+    format_node(p.writer(), p.ref.addr, 1, 5, p.ref.gen, level, {}, {}, false, {}, shape);
     if (level_ != 0) {
       const std::string child = child_bytes(1);
       insert_child(p.writer(), 0, {}, to_ref(child));
