@@ -89,6 +89,28 @@ result<volume> read_volume(sm::reactor& loop, io::device& dev) {
   return v;
 }
 
+std::string unknown_features(sm::reactor& loop, io::device& dev) {
+  block_buffer buffer(block_bytes);
+  const superblock& s = buffer.as<superblock>();
+  std::string words;
+  u64 newest = 0;
+  for (u32 i = 0; i < superblock_copies; ++i) {
+    if ((superblock_block(i) + 1) * block_bytes > dev.size()) break;
+    if (!read_blocks(loop, dev, superblock_block(i), buffer.all())) continue;
+    if (check_copy(s, i) != copy_state::NEWER || s.generation <= newest) continue;
+    newest = s.generation;
+    const u64 unknown = s.incompat & ~feature_incompat_known;
+    char text[64];
+    if (unknown != 0)
+      std::snprintf(text, sizeof text, "incompatible feature bits 0x%llx",
+                    static_cast<unsigned long long>(unknown));
+    else
+      std::snprintf(text, sizeof text, "format version %u", u32{s.version});
+    words = text;
+  }
+  return words;
+}
+
 status write_superblocks(sm::reactor& loop, io::device& dev, volume& v) {
   // First of all, so that a second try after a failure is newer than what the first one left.
   v.super.generation = v.super.generation + 1;

@@ -34,7 +34,10 @@ struct root_record {
 };
 static_assert(sizeof(root_record) == 4096);
 
-inline constexpr u64 feature_incompat_known = 0;
+/// Incompat features. mkfs sets all that it knows: a store says from the beginning what it may come
+/// to hold, so that making a tree never has to write superblocks.
+inline constexpr u64 feature_incompat_fixed_lengths = 1;  ///< trees of fixed lengths, node format 2
+inline constexpr u64 feature_incompat_known = feature_incompat_fixed_lengths;
 inline constexpr u64 feature_ro_compat_known = 0;
 
 inline constexpr u64 default_store_bytes = 1ull << 30;
@@ -128,6 +131,10 @@ status format_volume(sm::reactor& loop, io::device& dev, const geometry& g, cons
 /// ERRORS: not_a_store (no magic anywhere), corrupt_superblock (magic but no good copy),
 /// newer_format (unknown incompat bit or version), truncated (device shorter than the layout), io.
 result<volume> read_volume(sm::reactor& loop, io::device& dev);
+
+/// After `newer_format`: what of the store is unknown to this program, in words ("incompatible
+/// feature bits 0x8"); empty if no copy says.
+std::string unknown_features(sm::reactor& loop, io::device& dev);
 
 /// Writes `v.super` with generation + 1 to all copies, each flushed.
 /// ERRORS: io.

@@ -108,14 +108,13 @@ void format_node(page_writer w, page_addr addr, u64 store_id, tree_id_t tree, ge
 // --- room ---
 
 u64 moved_bytes(const node_view& n, u32 changes) {
-  // A slot array moves its shorter side; a row of records slides as a whole at worst.
-  const u64 entry = n.fixed() ? fixed::row(n).record_bytes() : slot_unit;
-  const u64 once = n.fixed() ? n.count() * entry : n.count() * entry / 2;
-  return std::min(changes * once, (u64{n.count()} + changes) * entry);
+  if (n.fixed()) return fixed::moved_bytes(n, changes);
+  return std::min(u64{changes} * n.count() * slot_unit / 2,  // the shorter side
+                  (u64{n.count()} + changes) * slot_unit);
 }
 
 room room_for_insert(const node_view& n, cbytes key, u32 value_length) {
-  if (n.fixed()) return n.count() < fixed::row(n).places() ? room::NOW : room::NONE;
+  if (n.fixed()) return n.count() < fixed::row(n).places ? room::NOW : room::NONE;
   if (n.count() >= max_records) return room::NONE;
   const u32 key_length = static_cast<u32>(key.size());
   const cbytes prefix = n.prefix();

@@ -1,10 +1,10 @@
-// Searching a dense array of keys, eight bytes at a time, without a branch that depends on them.
+// Searching a fixed leaf, eight bytes of the keys at a time, without a branch that depends on them.
 //
 // The eight bytes behind what the fences share tell almost all keys of a leaf apart: they are
-// compared as big-endian numbers, first by halving, the last block of at most 16 all at once. Equal
-// numbers narrow the range, and the next eight bytes decide. Halving without branches: Khuong and
-// Morin, Array layouts for comparison-based searching, 2017 (their layouts other than the sorted
-// one do not survive inserts in place).
+// compared as big-endian numbers. Halving over the first keys of the segments finds the segment
+// (without branches: Khuong and Morin, Array layouts for comparison-based searching, 2017); there
+// all keys are compared at once and those below are counted, for which their order, and so the turn
+// of the segment, means nothing. Only keys with equal numbers are compared in full.
 #include <algorithm>
 #include <atomic>
 
@@ -20,13 +20,11 @@ using namespace detail;
 
 namespace {
 
-constexpr u32 block = 16;
-
 inline u64 number_at(const std::byte* p) {
   return __builtin_bswap64(load_le<u64>(p));
 }
 
-/// RETURNS: how many of `n` <= block keys (u64, contiguous) are below `sought`.
+/// RETURNS: how many of `n` <= 64 keys (u64, contiguous, in any order) are below `sought`.
 using count_below_fn = u32 (*)(const std::byte* keys, u32 n, u64 sought);
 
 u32 count_below_portable(const std::byte* keys, u32 n, u64 sought) {
@@ -38,22 +36,24 @@ u32 count_below_portable(const std::byte* keys, u32 n, u64 sought) {
 #if defined(__x86_64__)
 /// Four keys at once. Reads whole vectors: up to 24 bytes behind the last key, which are bytes of
 /// the same page (check() sees to it); they are not counted.
-__attribute__((target("avx2"))) u32 count_below_vector(const std::byte* keys, u32 n, u64 sought) {
+__attribute__((target("avx2,popcnt"))) u32 count_below_vector(const std::byte* keys, u32 n,
+                                                              u64 sought) {
   const __m256i swap = _mm256_setr_epi8(7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6,
                                         5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8);
   const __m256i sign = _mm256_set1_epi64x(static_cast<long long>(u64{1} << 63));
   const __m256i with = _mm256_set1_epi64x(static_cast<long long>(sought ^ u64{1} << 63));
-  u32 mask = 0;
+  u64 mask = 0;
   for (u32 i = 0; i < n; i += 4) {
     const __m256i raw = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(keys + i * 8));
     const __m256i number = _mm256_xor_si256(_mm256_shuffle_epi8(raw, swap), sign);
     const __m256i below = _mm256_cmpgt_epi64(with, number);
-    mask |= static_cast<u32>(_mm256_movemask_pd(_mm256_castsi256_pd(below))) << i;
+    mask |= u64{static_cast<u32>(_mm256_movemask_pd(_mm256_castsi256_pd(below)))} << i;
   }
-  return static_cast<u32>(__builtin_popcount(mask & ((1u << n) - 1)));
+  if (n < 64) mask &= (u64{1} << n) - 1;
+  return static_cast<u32>(__builtin_popcountll(mask));
 }
 bool has_vector() {
-  return __builtin_cpu_supports("avx2");
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt");
 }
 #else
 u32 count_below_vector(const std::byte* keys, u32 n, u64 sought) {
@@ -67,55 +67,71 @@ bool has_vector() {
 // Stores on different threads of one process share it; it only ever names equivalent functions.
 std::atomic<count_below_fn> count_below = has_vector() ? count_below_vector : count_below_portable;
 
-/// A column of eight bytes of consecutive keys, as numbers.
+/// Eight bytes of each key, as numbers, by cell.
 struct column {
-  const std::byte* at;  ///< of key 0
+  column(const row& r, u32 at)
+      : cells(r.base + r.keys_begin + at),
+        stride(r.key_bytes),
+        shift(r.key_bytes < 8 ? (8 - r.key_bytes) * 8 : 0) {}
+
+  u64 operator[](u32 cell) const { return number_at(cells + cell * stride) >> shift; }
+  /// Of cells [cell, cell + n), how many are below.
+  u32 below(u32 cell, u32 n, u64 sought) const {
+    const std::byte* p = cells + cell * stride;
+    if (stride == 8) return count_below.load(std::memory_order_relaxed)(p, n, sought);
+    u32 sum = 0;
+    for (u32 i = 0; i < n; ++i, p += stride) sum += number_at(p) >> shift < sought;
+    return sum;
+  }
+
+  const std::byte* cells;
   u32 stride;
   u32 shift;  ///< keys of fewer than eight bytes: bits that do not belong to them
-
-  u64 operator[](u32 i) const { return number_at(at + i * stride) >> shift; }
-
-  /// RETURNS: the first i in [begin, end) whose number is >= `sought`, or end.
-  u32 lower(u32 begin, u32 end, u64 sought) const {
-    u32 n = end - begin;
-    const std::byte* p = at + begin * stride;
-    while (n > block) {
-      const u32 half = n / 2;
-      // Both places where the next step may look.
-      __builtin_prefetch(p + half / 2 * stride);
-      __builtin_prefetch(p + (half + half / 2) * stride);
-      const u32 step = half * stride;
-      p += step & (0u - static_cast<u32>(number_at(p + step - stride) >> shift < sought));
-      n -= half;
-    }
-    const u32 i = static_cast<u32>(p - at) / stride;
-    if (stride == 8) return i + count_below.load(std::memory_order_relaxed)(p, n, sought);
-    u32 below = 0;
-    for (u32 k = 0; k < n; ++k) below += number_at(p + k * stride) >> shift < sought;
-    return i + below;
-  }
 };
+
+/// RETURNS: the first place in [front, end) whose number is >= `sought`, or end.
+u32 lower_place(const row& r, const column& c, u64 sought) {
+  const u32 begin = r.segment(r.front), last = r.segment(r.end() - 1);
+  u32 s = begin;
+  for (u32 n = last - begin + 1; n > 1;) {
+    const u32 half = n / 2, middle = s + half;
+    s += half & (0u - static_cast<u32>(c[r.first(middle) + r.turn(middle)] < sought));
+    n -= half;
+  }
+  const u32 from = std::max(r.first(s), r.front);
+  const u32 to = std::min(r.first(s) + r.size(s), r.end());
+  const u32 cell = r.cell(from), n = to - from;
+  const u32 straight = std::min(n, r.first(s) + r.size(s) - cell);
+  u32 below = c.below(cell, straight, sought);
+  if (straight < n) below += c.below(r.first(s), n - straight, sought);
+  return from + below;
+}
 
 /// `sought` has key_bytes bytes, readable for at least eight. `same`: bytes at the beginning that
 /// equal those of all keys.
 search_result find_whole(const row& r, const std::byte* sought, u32 same) {
   const u32 length = r.key_bytes;
-  const std::byte* const keys = r.key(0);
-  u32 begin = 0, end = r.count;
-  for (u32 at = same;; at += 8) {
-    at = length < 8 ? 0 : std::min(at, length - 8);
-    const column c{keys + at, length, length < 8 ? (8 - length) * 8 : 0};
-    const u64 number = number_at(sought + at) >> c.shift;
-    begin = c.lower(begin, end, number);
-    if (begin == end || c[begin] != number) return {begin, false};
-    if (at + 8 >= length) return {begin, true};
-    if (begin + 1 == end || c[begin + 1] != number) {
-      const int order = std::memcmp(keys + begin * length + at + 8, sought + at + 8,
-                                    length - at - 8);
-      return {begin + (order < 0), order == 0};
+  const u32 at = length < 8 ? 0 : std::min(same, length - 8);
+  const column c(r, at);
+  const u64 number = number_at(sought + at) >> c.shift;
+  u32 index = lower_place(r, c, number) - r.front;
+  if (index == r.count || c[r.cell(r.front + index)] != number) return {index, false};
+  if (at + 8 >= length) return {index, true};
+  // Equal numbers: mostly one, else as many as share eight bytes more.
+  u32 n = r.count - index;
+  if (n == 1 || c[r.cell(r.front + index + 1)] != number) n = 1;
+  while (n > 0) {
+    const u32 half = n / 2;
+    if (std::memcmp(r.key(index + half) + at, sought + at, length - at) < 0) {
+      index += half + 1;
+      n -= half + 1;
+    } else {
+      n = half;
     }
-    end = number == ~u64{0} ? end : c.lower(begin + 1, end, number + 1);
   }
+  const bool found =
+      index < r.count && std::memcmp(r.key(index) + at, sought + at, length - at) == 0;
+  return {index, found};
 }
 
 }  // namespace

@@ -28,14 +28,17 @@
 // Format 2, fixed: leaves of trees whose keys all have `key_bytes` bytes and whose values all have
 // `value_bytes`. No slots, no heap of records, no record headers:
 //
-//     | page header 64 | node header 64 | keys, rising | gap | values, falling | fences | page tail |
+//     | page header 64 | node header 64 | turns | keys, rising | values, falling | fences | page tail |
 //
-// The node is a row of places; place p has its key at 128 + p * key_bytes and its value at
-// heap_begin - (p + 1) * value_bytes. Records stand in the places [slot_begin, slot_begin + count),
-// in key order: both arrays are dense, and there is slack at both ends of the row, so that the
-// shorter side moves. Each fence has its own key_bytes at the end of the payload, low one last, so
-// that a fence never moves a record. `prefix_length` is what the fences share: every key begins
-// with it, and it is stored all the same.
+// A row of places, `garbage` of them, in segments of 2^prefix_offset places (the last may be
+// shorter). Records stand in the places [slot_begin, slot_begin + count) in key order, without a
+// hole. A segment is turned: its place k lies in cell (k + turn) mod its size, one byte of turn a
+// segment. So an insert moves records within one segment, and from each further one only one record
+// to the next, whose turn changes (tiered vectors: Goodrich and Kloss 1999): what moves, and is
+// logged, is about the root of what a plain array would move. Cell c of the row has its key at
+// keys + c * key_bytes and its value at heap_begin - (c + 1) * value_bytes. Each fence has its own
+// key_bytes at the end of the payload, low one last, so that a fence never moves a record.
+// `prefix_length` is what the fences share: every key begins with it, and it is stored all the same.
 //
 // Fixed and variable parts of a tree's leaves are told by `key_bytes` and `value_bytes` in every
 // page of the tree, inner ones too: a root that becomes a leaf again must know its layout.
@@ -46,17 +49,17 @@
 namespace pleach::btree {
 
 struct node_header {
-  le16 slot_begin;  ///< byte offset / 4 of the first slot; fixed leaf: places free before the first
+  le16 slot_begin;  ///< byte offset / 4 of the first slot; fixed leaf: places free in front
   le16 count;       ///< records. (slot_begin, count, heap_begin: one capture granule)
   le32 heap_begin;  ///< byte offset of the lowest heap byte in use
-  le32 garbage;     ///< bytes of the heap that belong to no record, fence or prefix
+  le32 garbage;     ///< bytes of the heap that belong to no record, fence or prefix; fixed: places
   le16 low_length;
   le16 high_length;
   le32 low_offset;
   le32 high_offset;
   le16 prefix_length;
   le16 node_flags;
-  le32 prefix_offset;
+  le32 prefix_offset;  ///< fixed leaf: log2 of the places of a segment
   le64 right_addr;  ///< right sibling: a hint, trusted only if generation and fence agree
   le32 right_gen;
   le16 key_bytes;     ///< leaves of this tree are of format 2, with keys of this length; else 0
@@ -105,9 +108,7 @@ inline constexpr u16 node_format_slotted = 1;
 inline constexpr u16 node_format_fixed = 2;
 inline constexpr u32 max_fixed_key_bytes = 256;
 inline constexpr u32 max_fixed_value_bytes = 65535;
-/// Leaves are of format 2 in trees with nodes up to this: in larger ones an insert moves, and logs,
-/// too much (doc/performance.md).
-inline constexpr u32 max_fixed_leaf_blocks = 16;
+inline constexpr u32 max_fixed_places = 65535;
 inline constexpr u32 max_key_bytes = 1024;        ///< inline keys
 inline constexpr u32 max_value_bytes = 1u << 20;  ///< one run
 inline constexpr u32 root_blocks = 1;             ///< a root keeps its address and its 4 KiB

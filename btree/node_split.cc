@@ -170,7 +170,7 @@ blueprint merged(const part (&both)[2]) {
 
 void compact(page_writer w, bytes scratch, const cbytes* extra_key) {
   const node_view n(w);
-  if (n.fixed()) return fixed::compact(w);
+  if (n.fixed()) return;  // there is nothing between its records
   const part whole{n, 0, n.count()};
   blueprint b = blueprint_of(n, &whole);
   choose_prefix(b, n.prefix(), extra_key, 0);
@@ -256,7 +256,7 @@ void merge_nodes(page_writer a, const node_view& b, cbytes separator, bytes scra
   const node_view n(a);
   PLEACH_ASSERT(n.level() == b.level());
   if (n.fixed()) {
-    fixed::merge(a, b);
+    fixed::merge(a, b, scratch);
     set_right_hint(a, b.right_hint());
     return;
   }

@@ -10,6 +10,18 @@ u32 max_inline_record(const tree& t) {
   return max_inline_record(t.node_blocks);
 }
 
+errc check_lengths(const tree& t, cbytes key, cbytes value, length_fault& fault) {
+  if (t.key_bytes != 0 && key.size() != t.key_bytes) {
+    fault = {t.key_bytes, static_cast<u32>(key.size())};
+    return errc::wrong_key_length;
+  }
+  if (t.value_bytes != 0 && value.size() != t.value_bytes) {
+    fault = {t.value_bytes, static_cast<u32>(value.size())};
+    return errc::wrong_value_length;
+  }
+  return errc::ok;
+}
+
 u32 node_class(const tree& t, u32 key_bytes) {
   u32 blocks = t.node_blocks;
   while (blocks < t.ctx->max_node_blocks && node_capacity(blocks * block_bytes) < 8 * key_bytes)
@@ -28,8 +40,9 @@ bool lengths_possible(u32 node_blocks, u64 key_bytes, u64 value_bytes) {
 }
 
 void choose_leaf_layout(tree_record& record) {
+  const u32 record_bytes = u32{record.key_bytes} + record.value_bytes;
   const bool fixed = record.key_bytes != 0 && record.value_bytes != 0 &&
-                     u32{record.node_blocks} <= max_fixed_leaf_blocks;
+                     record.node_blocks * block_bytes / record_bytes <= max_fixed_places;
   record.flags = fixed ? TREE_FIXED_LEAVES : 0;
 }
 

@@ -53,6 +53,13 @@ struct tree {
 
 /// Largest inline record (key and value bytes) of a tree; a larger value goes to an extent.
 u32 max_inline_record(const tree& t);
+/// A length that a tree of fixed lengths does not take; `wanted` 0: none.
+struct length_fault {
+  u32 wanted = 0;
+  u32 given = 0;
+};
+/// ERRORS: wrong_key_length, wrong_value_length, with the lengths in `fault`.
+errc check_lengths(const tree& t, cbytes key, cbytes value, length_fault& fault);
 /// Blocks of the node class for records with keys up to `key_bytes`: the tree's own, or larger so
 /// that at least eight such keys fit.
 u32 node_class(const tree& t, u32 key_bytes);

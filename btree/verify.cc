@@ -131,6 +131,7 @@ result<verify_totals> verifier::run() {
   for (const found_tree& t : trees) {
     if (stopped_) break;
     ++totals_.trees;
+    record_ = t.record;
     check_tree(t.name, t.record.id, {page_addr(t.record.root_addr), t.record.root_gen},
                t.record.state == TREE_DROPPING, nullptr);
   }
@@ -184,6 +185,9 @@ void verifier::check_page(const expectation& e) {
   if (n.header().tree_id != e.id)
     problem(where,
             fmt::format("corrupt: it belongs to tree {}, not {}", u64{n.header().tree_id}, e.id));
+  const record_shape shape = leaf_shape(record_);
+  if (n.shape().key_bytes != shape.key_bytes || n.shape().value_bytes != shape.value_bytes)
+    problem(where, "corrupt: its layout is not its tree's");
   if (e.level >= 0 && n.level() != static_cast<u32>(e.level)) {
     problem(where,
             fmt::format("corrupt: its level is {}, its parent expects {}", n.level(), e.level));
@@ -204,6 +208,9 @@ void verifier::check_page(const expectation& e) {
       record r = n.at(i);
       u32 length = n.copy_key(i, key);
       ++tree_records_;
+      if (record_.key_bytes != 0 && length != record_.key_bytes)
+        problem(where, fmt::format("corrupt: a key of {} bytes, the tree's have {}", length,
+                                   u32{record_.key_bytes}));
       tree_bytes_ += length;
       if (r.value_flags & VALUE_INDIRECT) {
         value_reference ref;
@@ -212,6 +219,9 @@ void verifier::check_page(const expectation& e) {
         extents.emplace_back(text({key, length}), ref);
       } else {
         tree_bytes_ += r.value.size();
+        if (record_.value_bytes != 0 && r.value.size() != record_.value_bytes)
+          problem(where, fmt::format("corrupt: a value of {} bytes, the tree's have {}",
+                                     r.value.size(), u32{record_.value_bytes}));
         if (*e.each) (*e.each)({key, length}, r.value);
       }
     }

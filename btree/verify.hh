@@ -48,6 +48,7 @@ class verifier {
   verify_totals totals_;
   std::vector<bool> reached_;
   bool stopped_ = false;
+  tree_record record_{};  ///< of the tree that is checked; zeros for the catalogue
   u64 tree_records_ = 0, tree_bytes_ = 0;
 };
 

@@ -43,6 +43,7 @@ void write_op::prepare(context& c, std::span<write_item> items, bool durable) {
   restarts_ = 0;
   suspect_ = {};
   bad_ = {};
+  wrong_length_ = {};
   old_is_read_ = false;
   next_item_ = 0;
   stand_ = probe_ = -1;
@@ -106,6 +107,8 @@ sm::step write_op::init() {
     if (i.t->dropped) return fail(errc::tree_closed);
     if (i.key.size() > max_key_bytes) return fail(errc::key_too_large);
     if (i.value.size() > max_value_bytes) return fail(errc::value_too_large);
+    if (i.kind == change::DELETE) continue;
+    if (errc e = check_lengths(*i.t, i.key, i.value, wrong_length_); !is_ok(e)) return fail(e);
   }
   if (items_.empty()) return fail(errc::ok);
   return go(GATE);

@@ -140,6 +140,7 @@ class write_op final : public sm::machine<write_op> {
   /// the record before this one does. ERRORS: callback_failed if the editor says FAIL.
   void prepare_modify(tree& t, cbytes key, const editor& e, bool durable);
   page_addr bad_page() const { return bad_; }
+  length_fault wrong_length() const { return wrong_length_; }
   /// CREATE_TREE: the record that was written.
   /// REQUIRES: done with ok.
   const tree_record& created() const { return created_; }
@@ -213,6 +214,7 @@ class write_op final : public sm::machine<write_op> {
   page_ref need_, suspect_;
   i32 need_parent_ = -1;
   page_addr bad_;
+  length_fault wrong_length_;
   cache::descriptor* loading_ = nullptr;
   u64 pinned_units_ = 0;
   u64 ask_ = 0;

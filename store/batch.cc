@@ -27,7 +27,7 @@ class batch_body final : public body {
  public:
   btree::write_op op;
   sm::op& engine_op() override { return op; }
-  void finish(answer& a) override { a.page = op.bad_page().raw; }
+  void finish(answer& a) override { internal::tell_write(a, op); }
 };
 }  // namespace
 

@@ -88,7 +88,11 @@ attempt<std::shared_ptr<core>> core::open(sm::environment& env, std::unique_ptr<
 
 attempt<void> core::bring_up() {
   result<volume> v = read_volume(loop, *dev);
-  if (!v) return in_trouble(v.error(), fmt::format("{}: {}", name, sentence_of(v.error())));
+  if (!v) {
+    std::string unknown = v.error() == errc::newer_format ? unknown_features(loop, *dev) : "";
+    return in_trouble(v.error(), fmt::format("{}: {}{}{}", name, sentence_of(v.error()),
+                                             unknown.empty() ? "" : ": ", unknown));
+  }
   vol = *v;
   if (!options.read_only && (vol.upgraded_read_only || dev->limit().read_only))
     return in_trouble(errc::read_only,
@@ -153,8 +157,7 @@ attempt<void> core::finish_drops() {
     btree::tree_record rec;
     if (btree::parse_tree_record(as_bytes(value), rec) && rec.state == btree::TREE_DROPPING) {
       btree::tree t(*ctx);
-      t.id = rec.id;
-      t.root = {page_addr(rec.root_addr), rec.root_gen};
+      btree::adopt(t, rec);
       auto op = std::make_unique<btree::reclaim_op>();
       op->prepare(t, *catalogue, as_bytes(key), rec);
       drive(loop, *op);
@@ -174,9 +177,7 @@ std::shared_ptr<open_tree> core::tree_for(const std::shared_ptr<core>& self,
   if (found != trees_.end())
     if (auto live = found->second.lock(); live && live->t.id == record.id) return live;
   auto made = std::make_shared<open_tree>(self);
-  made->t.id = record.id;
-  made->t.root = {page_addr(record.root_addr), record.root_gen};
-  made->t.node_blocks = record.node_blocks;
+  btree::adopt(made->t, record);
   made->t.name = tree_name;
   trees_.insert_or_assign(std::string(tree_name), made);
   return made;

@@ -20,9 +20,7 @@ sm::step drop_op::tick(phase p) noexcept {
       }
       if (!btree::parse_tree_record(as_bytes(value_), record_)) return fail(errc::corrupt);
       if (record_.state != btree::TREE_LIVE) return fail(errc::unknown_tree);
-      tree_.id = record_.id;
-      tree_.root = {page_addr(record_.root_addr), record_.root_gen};
-      tree_.node_blocks = record_.node_blocks;
+      btree::adopt(tree_, record_);
       record_.state = btree::TREE_DROPPING;
       cbytes marked{reinterpret_cast<const std::byte*>(&record_), sizeof record_};
       write_.prepare(*core_->catalogue, btree::change::UPDATE, as_bytes(name_), marked, nullptr,

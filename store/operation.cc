@@ -174,6 +174,8 @@ std::string answer::text() const {
     page_addr a(page);
     t += " (page " + std::to_string(a.block()) + "+" + std::to_string(a.blocks()) + ")";
   }
+  if (wanted_bytes != 0)
+    t += ": " + std::to_string(wanted_bytes) + " bytes, not " + std::to_string(given_bytes);
   return t;
 }
 

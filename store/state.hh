@@ -80,5 +80,11 @@ struct operation_access {
 /// RETURNS: why an operation on `t` cannot even start, or ok.
 errc check_tree(const std::shared_ptr<tree_state>& t, bool writes);
 error public_error(const store_layer::trouble& t);
+/// What an answer says besides code and LSN.
+inline void tell_write(answer& a, const btree::write_op& op) {
+  a.page = op.bad_page().raw;
+  a.wanted_bytes = op.wrong_length().wanted;
+  a.given_bytes = op.wrong_length().given;
+}
 
 }  // namespace pleach::internal

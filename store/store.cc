@@ -415,6 +415,11 @@ operation store::create_tree(std::string_view name, const tree_options& o, tree&
   bool sound = !name.empty() && blocks != 0 && (blocks & (blocks - 1)) == 0 &&
                o.node_bytes % block_bytes == 0 && blocks <= s->c->ctx->max_node_blocks;
   if (!sound) return operation_access::refuse(s, errc::bad_argument);
+  if (!btree::lengths_possible(blocks, o.key_bytes, o.value_bytes))
+    return operation_access::refuse(s, errc::impossible_lengths);
+  const bool fixed = o.key_bytes != 0 || o.value_bytes != 0;
+  if (fixed && (s->c->vol.super.incompat & feature_incompat_fixed_lengths) == 0)
+    return operation_access::refuse(s, errc::unsupported);
   return operation_access::with<create_body>(s, [&](create_body& b) {
     b.store = state_;
     b.name = name;
@@ -422,6 +427,9 @@ operation store::create_tree(std::string_view name, const tree_options& o, tree&
     b.record.state = btree::TREE_LIVE;
     b.record.node_blocks = static_cast<u16>(blocks);
     b.record.order = 1;
+    b.record.key_bytes = static_cast<u16>(o.key_bytes);
+    b.record.value_bytes = static_cast<u16>(o.value_bytes);
+    btree::choose_leaf_layout(b.record);
     b.op.prepare(*s->c->catalogue, btree::change::CREATE_TREE, as_bytes(b.name),
                  {reinterpret_cast<const std::byte*>(&b.record), sizeof b.record}, nullptr, true);
   });
@@ -479,6 +487,8 @@ std::expected<std::vector<tree_info>, error> store::trees() {
     info.name = key;
     info.id = rec.id;
     info.node_bytes = u32{rec.node_blocks} * block_bytes;
+    info.key_bytes = rec.key_bytes;
+    info.value_bytes = rec.value_bytes;
     info.dropping = rec.state == btree::TREE_DROPPING;
     btree::load_op load;
     cache::descriptor* d = load.fetch(*c.ctx, {page_addr(rec.root_addr), rec.root_gen});

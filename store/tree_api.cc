@@ -75,7 +75,7 @@ class write_body final : public body {
   std::shared_ptr<tree_state> tree;
   btree::write_op op;
   sm::op& engine_op() override { return op; }
-  void finish(answer& a) override { a.page = op.bad_page().raw; }
+  void finish(answer& a) override { internal::tell_write(a, op); }
 };
 
 operation read(const std::shared_ptr<tree_state>& t, btree::seek mode, std::string_view key,

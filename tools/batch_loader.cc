@@ -36,7 +36,7 @@ outcome<const tree*> batch_loader::tree_named(std::string_view name) {
     if (!a.ok()) {
       if (a.what() != category::not_found)
         return fail(fmt::format("opening tree {}", text::quoted(name)), a);
-      auto created = create_tree(store_, name, options_.node_bytes_of(name));
+      auto created = create_tree(store_, name, options_.options_of(name));
       if (!created) return std::unexpected(created.error());
       opened = std::move(*created);
     }

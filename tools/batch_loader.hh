@@ -28,7 +28,7 @@ namespace pleach::tool {
 struct batch_loader_options {
   std::uint64_t batch_records = 1000;
   std::uint64_t cache_bytes = 0;  // for messages, and the bound of a batch
-  std::function<std::uint32_t(std::string_view tree)> node_bytes_of;
+  std::function<tree_options(std::string_view tree)> options_of;
   // Called after each durable commit with the records durable so far.
   std::function<outcome<void>(std::uint64_t)> acknowledged;
 };

@@ -22,11 +22,12 @@ namespace pleach::tool {
 
 namespace {
 
-std::uint32_t node_bytes_of(const command& c, std::string_view tree) {
+tree_options options_of(const command& c, std::string_view tree) {
+  tree_options o{c.node_bytes, c.key_bytes, c.value_bytes};
   for (const auto& [name, bytes] : c.node_bytes_of) {
-    if (name == tree) return bytes;
+    if (name == tree) o.node_bytes = bytes;
   }
-  return c.node_bytes;
+  return o;
 }
 
 class load_run {
@@ -38,7 +39,7 @@ class load_run {
         shown_(fmt::format("loading {}", input.name()), "records", {.quiet = c.quiet}),
         loader_(s, {.batch_records = c.batch_records,
                     .cache_bytes = c.cache_bytes,
-                    .node_bytes_of = [&c](std::string_view tree) { return node_bytes_of(c, tree); },
+                    .options_of = [&c](std::string_view tree) { return options_of(c, tree); },
                     .acknowledged = [this](std::uint64_t count) { return acknowledge(count); }}) {}
 
   outcome<void> run(std::uint64_t section_total) {

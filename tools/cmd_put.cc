@@ -21,7 +21,7 @@ outcome<tree> tree_for(store& s, const command& c) {
   }
   if (!c.create) return fail_unknown_tree(c.tree, "put makes it with --create");
   if (c.tree.empty()) return fail("creating a tree: its name is empty; give it a name");
-  return create_tree(s, c.tree, c.node_bytes);
+  return create_tree(s, c.tree, {c.node_bytes, c.key_bytes, c.value_bytes});
 }
 
 }  // namespace

@@ -30,8 +30,9 @@ void append_json(std::string& out, const tree_info& t) {
   } else {
     out += fmt::format("{{\"name_hex\":\"{}\"", text::to_hex(t.name));
   }
-  out += fmt::format(",\"records\":{},\"bytes\":{},\"height\":{},\"node_bytes\":{}}}", t.records,
-                     t.bytes, t.height, t.node_bytes);
+  out += fmt::format(",\"records\":{},\"bytes\":{},\"height\":{},\"node_bytes\":{},"
+                     "\"key_bytes\":{},\"value_bytes\":{}}}",
+                     t.records, t.bytes, t.height, t.node_bytes, t.key_bytes, t.value_bytes);
 }
 
 }  // namespace
@@ -49,7 +50,10 @@ outcome<int> run_trees(const command& c) {
       if (&t != &all->front()) out += ",";
       append_json(out, t);
     } else {
-      out += fmt::format("{}\t{}\t{}\t{}\n", shown_name(t.name), t.records, t.bytes, t.height);
+      out += fmt::format("{}\t{}\t{}\t{}", shown_name(t.name), t.records, t.bytes, t.height);
+      if (t.key_bytes != 0) out += fmt::format("\tkeys of {}", t.key_bytes);
+      if (t.value_bytes != 0) out += fmt::format("\tvalues of {}", t.value_bytes);
+      out += '\n';
     }
   }
   if (c.json) out += "]\n";

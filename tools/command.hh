@@ -52,6 +52,7 @@ struct command {
   std::optional<std::uint64_t> mapsize;
   std::uint32_t node_bytes = 16 << 10;  // of trees that are created
   std::vector<std::pair<std::string, std::uint32_t>> node_bytes_of;
+  std::uint32_t key_bytes = 0, value_bytes = 0;  // of trees that are created; 0: they vary
 
   // fsck: what its habitual options ask for is always so.
   bool check_only = true;

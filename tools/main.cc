@@ -36,6 +36,7 @@ namespace {
 // What the options hold before they are decoded.
 struct raw_command {
   std::string cache, device = "auto", size, log_size, mapsize, node, format = "jsonl";
+  std::string key_bytes, value_bytes;
   std::string key, value, from, to, prefix, limit, batch = "1000", dump_tree;
   std::vector<std::string> nodes;
 };
@@ -84,6 +85,14 @@ void set_up_trees(CLI::App& app, raw_command&, command& c) {
   add_store(app, c);
   add_json(app, c);
 }
+void add_lengths(CLI::App& app, raw_command& raw) {
+  app.add_option("--key-bytes", raw.key_bytes,
+                 "length of all keys of a tree that is made, at most 256 (they vary)")
+      ->type_name("N");
+  app.add_option("--value-bytes", raw.value_bytes,
+                 "length of all values of a tree that is made (they vary)")
+      ->type_name("N");
+}
 void set_up_put(CLI::App& app, raw_command& raw, command& c) {
   add_store(app, c);
   add_tree(app, c);
@@ -94,6 +103,7 @@ void set_up_put(CLI::App& app, raw_command& raw, command& c) {
   app.add_flag("--create", c.create, "make the tree if it is not there");
   app.add_option("--node", raw.node, "largest node of a tree that is made (16KiB)")
       ->type_name("SIZE");
+  add_lengths(app, raw);
 }
 void set_up_record(CLI::App& app, raw_command& raw, command& c) {
   add_store(app, c);
@@ -132,6 +142,7 @@ void set_up_load(CLI::App& app, raw_command& raw, command& c) {
                  "largest node of trees that are made (16KiB); TREE=SIZE for one; repeatable")
       ->type_name("[TREE=]SIZE")
       ->allow_extra_args(false);
+  add_lengths(app, raw);
 }
 void set_up_save(CLI::App& app, raw_command& raw, command& c) {
   add_store(app, c);
@@ -179,7 +190,8 @@ constexpr std::array entries{
 // Needed to find the command among options that stand before it, and to split --name=value.
 constexpr std::array valued_options{"--size",  "--log-size", "--value-file", "--node",  "--from",
                                     "--to",    "--prefix",   "--limit",      "--tree",  "--format",
-                                    "--batch", "--mapsize",  "--cache",      "--device"};
+                                    "--batch", "--mapsize",  "--cache",      "--device",
+                                    "--key-bytes", "--value-bytes"};
 
 bool takes_value(std::string_view option) {
   return std::ranges::find(valued_options, option) != valued_options.end();
@@ -287,6 +299,14 @@ void decode_nodes(const raw_command& raw, command& c) {
   }
 }
 
+// ERRORS: throws usage_error.
+std::uint32_t length_of(const char* option, const std::string& text) {
+  const std::uint64_t bytes = count_of(option, text);
+  if (bytes > std::numeric_limits<std::uint32_t>::max())
+    throw usage_error{fmt::format("{}: {} is too large", option, text)};
+  return static_cast<std::uint32_t>(bytes);
+}
+
 constexpr std::uint64_t size_max = std::numeric_limits<std::int64_t>::max();  // of a file
 
 // ERRORS: throws usage_error.
@@ -328,6 +348,8 @@ void decode(const CLI::App& app, const raw_command& raw, command& c) {
   if (c.name == "load" && given(app, "--tree")) c.trees = {raw.dump_tree};
   if (c.name == "put") decode_value(app, raw, c);
   decode_nodes(raw, c);
+  if (given(app, "--key-bytes")) c.key_bytes = length_of("--key-bytes", raw.key_bytes);
+  if (given(app, "--value-bytes")) c.value_bytes = length_of("--value-bytes", raw.value_bytes);
 }
 
 void add_common(CLI::App& app, raw_command& raw, command& c) {

@@ -54,10 +54,8 @@ outcome<tree> open_tree(store& s, std::string_view name) {
   return fail(fmt::format("opening tree {}", text::quoted(name)), a);
 }
 
-outcome<tree> create_tree(store& s, std::string_view name, std::uint32_t node_bytes) {
+outcome<tree> create_tree(store& s, std::string_view name, const tree_options& options) {
   tree created;
-  tree_options options;
-  options.node_bytes = node_bytes;
   const answer a = s.run(s.create_tree(name, options, created));
   if (a.ok()) return created;
   return fail(fmt::format("creating tree {}", text::quoted(name)), a);

@@ -19,7 +19,7 @@ outcome<void> close_store(store& s);
 
 // ERRORS: `unknown tree`, with the names of the trees there are.
 outcome<tree> open_tree(store& s, std::string_view name);
-outcome<tree> create_tree(store& s, std::string_view name, std::uint32_t node_bytes);
+outcome<tree> create_tree(store& s, std::string_view name, const tree_options& options);
 
 // RETURNS: all trees by name, without those being dropped.
 outcome<std::vector<tree_info>> list_trees(store& s);

@@ -48,6 +48,9 @@ enum class error_class : u16 {
   X(forked, invalid, 6, "called in a forked child of the process that opened the store")      \
   X(callback_failed, invalid, 7, "the caller's callback failed")                              \
   X(tree_closed, invalid, 8, "the tree handle is closed or its tree is destroyed")            \
+  X(wrong_key_length, invalid, 9, "the tree's keys have another, fixed length")               \
+  X(wrong_value_length, invalid, 10, "the tree's values have another, fixed length")          \
+  X(impossible_lengths, invalid, 11, "fixed lengths too large for the tree's nodes")          \
   X(no_space, no_space, 1, "no space left in the store")                                      \
   X(device_full, no_space, 2, "no space left on the device below the store")                  \
   X(no_credit, no_credit, 1, "the log has no room for this transaction")                      \

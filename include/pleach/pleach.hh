@@ -57,13 +57,15 @@ struct answer {
   std::uint32_t code = 0;  ///< category << 16 | number; 0 = ok
   std::uint64_t lsn = 0;
   std::uint64_t page = 0;  ///< address of the page that a `corrupt` or `io` is about, else 0
+  std::uint32_t wanted_bytes = 0;  ///< of wrong_key_length, wrong_value_length: the tree's length
+  std::uint32_t given_bytes = 0;   ///< and that of the key or value given
 
   bool ok() const { return code == 0; }
   explicit operator bool() const { return ok(); }
   category what() const { return static_cast<category>(code >> 16); }
   const char* name() const;      ///< "not_found"; static storage
   const char* sentence() const;  ///< "the key is not there"; static storage
-  std::string text() const;      ///< sentence, and the page where there is one
+  std::string text() const;      ///< sentence, and the page or the lengths where there are some
 };
 
 /// An error of a blocking set-up call: says what was done to what, what was found, and what to do.
@@ -91,6 +93,12 @@ struct format_options {
 
 struct tree_options {
   std::uint32_t node_bytes = 16 << 10;  ///< 4 KiB .. the store's max_node_bytes; power of two
+  /// Length of every key, at most 256; 0: keys vary. put, update, upsert and batches refuse others
+  /// (`invalid`). Trees with both lengths fixed need less space and find faster.
+  std::uint32_t key_bytes = 0;
+  /// Length of every value; 0: values vary. Key and value together at most about a quarter of
+  /// node_bytes, the value at most 65535.
+  std::uint32_t value_bytes = 0;
 };
 
 /// When a commit is acknowledged.
@@ -112,6 +120,7 @@ struct tree_info {
   std::string name;
   std::uint64_t id = 0, records = 0, bytes = 0;  ///< bytes of keys and values
   std::uint32_t height = 0, node_bytes = 0;
+  std::uint32_t key_bytes = 0, value_bytes = 0;  ///< fixed lengths; 0: they vary
   bool dropping = false;
 };
 

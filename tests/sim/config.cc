@@ -102,6 +102,15 @@ void lean(config& c, hint h, random_stream& r) {
   if (h != hint::ANY && h != hint::FAULT_FLUSH && h != hint::FAULT_WRITE && h != hint::FAULT_SHORT)
     c.trouble = trouble_kind::NONE;
 }
+/// From a stream of its own, like growth.
+void draw_lengths(config& c) {
+  random_stream r(mix64(c.seed + 0xf1ed));
+  static constexpr fixed_lengths shapes[] = {{8, 8}, {24, 24}, {4, 1},  {31, 200}, {256, 700},
+                                             {8, 8}, {16, 0},  {0, 32}, {16, 100}};
+  if (!r.chance(500)) return;
+  for (fixed_lengths& l : c.lengths)
+    if (r.chance(700)) l = one_of(r, shapes);
+}
 /// From a stream of its own: what it draws does not change the rest of a seed.
 void draw_growth(config& c) {
   random_stream r(mix64(c.seed + 0x960f));
@@ -158,19 +167,24 @@ config config::draw(u64 seed, hint h) {
   if (r.chance(250)) c.trouble = static_cast<trouble_kind>(1 + r.below(7));
   lean(c, h, r);
   if (h == hint::ANY) draw_growth(c);
+  if (h == hint::ANY) draw_lengths(c);
   return c;
 }
 
 std::string config::words() const {
+  std::string fixed;
+  for (const fixed_lengths& l : lengths)
+    if (l.key != 0 || l.value != 0) fixed += fmt::format(" {}+{}", l.key, l.value);
+  if (!fixed.empty()) fixed = ", lengths" + fixed;
   return fmt::format(
       "volume {} KiB, log {} blocks, nodes to {} blocks, cache +{} KiB, trees {}, keys {} shape "
       "{}, values {}, in flight {}, cycles {} x {} ops, "
       "durable {}, writes {}, deletes {}, batches {} of {}, wave {}, ddl {}, chaos {}, grows {}, "
-      "trouble {}",
+      "trouble {}{}",
       volume_bytes >> 10, log_blocks, max_node_blocks, extra_cache >> 10, trees, key_space,
       key_shape, value_class, in_flight, cycles, ops_per_cycle, durable_per_mille, write_per_mille,
       delete_per_mille, batch_per_mille, batch_max, wave, ddl_per_mille, chaos_per_mille,
-      grow_per_mille, static_cast<int>(trouble));
+      grow_per_mille, static_cast<int>(trouble), fixed);
 }
 
 }  // namespace pleach::sim

@@ -39,6 +39,11 @@ enum class hint : u8 {
   DAMAGE
 };
 
+/// Of a tree; 0: they vary.
+struct fixed_lengths {
+  u32 key = 0, value = 0;
+};
+
 struct config {
   u64 seed = 0;
   u64 volume_bytes = 0, log_blocks = 0;
@@ -46,6 +51,7 @@ struct config {
   u64 extra_cache = 0;  ///< beyond the least budget
   u64 log_buffer_bytes = 0;
   u32 trees = 1;
+  fixed_lengths lengths[4];  ///< by tree
   u32 key_space = 100;
   u32 key_shape = 0;
   u32 value_class = 0;

@@ -86,9 +86,7 @@ forest read_forest(core& c, const forest& expected) {
   });
   for (auto& [name, rec] : records) {
     btree::tree t(*c.ctx);
-    t.id = rec.id;
-    t.root = {page_addr(rec.root_addr), rec.root_gen};
-    t.node_blocks = rec.node_blocks;
+    btree::adopt(t, rec);
     t.name = name;
     content& to = found[name];
     auto e = expected.find(name);
@@ -276,9 +274,7 @@ std::string differs_silently(core& c, const forest& expected) {
     auto e = expected.find(name);
     if (e == expected.end()) return "tree " + name + " should not be there";
     btree::tree t(*c.ctx);
-    t.id = rec.id;
-    t.root = {page_addr(rec.root_addr), rec.root_gen};
-    t.node_blocks = rec.node_blocks;
+    btree::adopt(t, rec);
     from.clear();
     mode = btree::seek::AT_LEAST;
     auto at = e->second.begin();

@@ -118,9 +118,7 @@ void run::finish_create(slot& s) {
     open_tree& o = trees_[s.tree];
     o.record = s.write.created();
     o.t = std::make_unique<btree::tree>(*core_->ctx);
-    o.t->id = o.record.id;
-    o.t->root = {page_addr(o.record.root_addr), o.record.root_gen};
-    o.t->node_blocks = o.record.node_blocks;
+    btree::adopt(*o.t, o.record);
     o.t->name = s.tree;
     o.closing = false;
     history_.add_tree(s.tree);

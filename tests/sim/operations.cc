@@ -36,6 +36,19 @@ std::string run::draw_key() {
   }
 }
 
+fixed_lengths run::lengths_of(const std::string& tree) const {
+  return config_.lengths[static_cast<u32>(tree.back() - '0') % std::size(config_.lengths)];
+}
+
+/// The end of what is too long tells keys apart, and what is too short goes on.
+std::string run::shaped(const std::string& tree, std::string key) const {
+  const u32 length = lengths_of(tree).key;
+  if (length == 0) return key;
+  if (key.size() > length) return key.substr(key.size() - length);
+  key.resize(length, 'x');
+  return key;
+}
+
 /// A wave that shrinks takes neighbours one after the other, so that leaves become sparse, and
 /// empty.
 bool run::draw_erase() {
@@ -53,10 +66,10 @@ std::string run::draw_present_key(const std::string& tree) {
     if (!at->second.empty() && at->second.back().value) return erased_ = at->first;
     ++at;
   }
-  return draw_key();
+  return shaped(tree, draw_key());
 }
 
-value_t run::draw_value() {
+value_t run::draw_value(const std::string& tree) {
   value_t v{random_.next() | 1, 0};
   u32 quarter = config_.max_node_blocks * 1000;
   switch (config_.value_class) {
@@ -81,6 +94,7 @@ value_t run::draw_value() {
                  : random_.chance(100) ? static_cast<u32>(random_.below(8 << 10))
                                        : static_cast<u32>(random_.below(200));
   }
+  if (const u32 fixed = lengths_of(tree).value; fixed != 0) v.length = fixed;
   return v;
 }
 
@@ -146,12 +160,13 @@ void run::start_write(slot& s) {
                                      change::UPDATE};
   bool erase = draw_erase();
   if (full_) --full_;
-  std::string key = erase && random_.chance(800) ? draw_present_key(s.tree) : draw_key();
+  std::string key = erase && random_.chance(800) ? draw_present_key(s.tree)
+                                                 : shaped(s.tree, draw_key());
   if (locked(s.tree, key)) return;
   open_tree& t = trees_.at(s.tree);
   s.change_kind = erase ? change::DELETE : kinds[random_.below(5)];
   s.kind = job::WRITE;
-  value_t v = draw_value();
+  value_t v = draw_value(s.tree);
   s.keys.assign(1, key);
   s.values.assign(1, erase ? "" : make_value(v));
   const version* now = history_.newest(s.tree, key);
@@ -204,6 +219,7 @@ void run::start_batch(slot& s) {
   for (u64 i = 0; i < n; ++i) {
     std::string name, key = draw_key();
     open_tree* t = draw_tree(name);
+    key = shaped(name, key);
     if (t == nullptr || locked(name, key)) continue;
     drawn[{t->record.id, key}] = name;
   }
@@ -218,7 +234,7 @@ void run::start_batch(slot& s) {
   s.transaction = tx.number;
   for (auto& [where, name] : drawn) {
     bool erase = draw_erase();
-    value_t v = draw_value();
+    value_t v = draw_value(name);
     if (v.length > 16 << 10) v.length &= 0xfff;
     s.keys.push_back(where.second);
     s.values.push_back(erase ? "" : make_value(v));
@@ -251,6 +267,7 @@ void run::start_read(slot& s) {
   s.steps_left = walk ? 1 + static_cast<u32>(random_.below(40)) : 0;
   s.mode = walk ? (s.forward ? seek::AT_LEAST : seek::AT_MOST) : modes[random_.below(8)];
   s.sought = draw_key();
+  if (issued_ % 4 != 0) s.sought = shaped(s.tree, s.sought);  // reads may seek any length
   s.wants_value = random_.chance(800);
   ++trees_.at(s.tree).users;
   s.read.reset();
@@ -272,6 +289,9 @@ void run::start_create(slot& s) {
   u32 blocks = 1;
   while (blocks < config_.max_node_blocks && random_.chance(600)) blocks *= 2;
   s.record.node_blocks = static_cast<u16>(blocks);
+  s.record.key_bytes = static_cast<u16>(lengths_of(s.tree).key);
+  s.record.value_bytes = static_cast<u16>(lengths_of(s.tree).value);
+  btree::choose_leaf_layout(s.record);
   transaction& tx = model_.begin();
   s.transaction = tx.number;
   tx.effects.push_back({effect::CREATE, s.tree, "", {}});

@@ -150,9 +150,7 @@ void run::adopt_trees() {
       open_tree& o = trees_[key];
       o.record = rec;
       o.t = std::make_unique<btree::tree>(*core_->ctx);
-      o.t->id = rec.id;
-      o.t->root = {page_addr(rec.root_addr), rec.root_gen};
-      o.t->node_blocks = rec.node_blocks;
+      btree::adopt(*o.t, rec);
       o.t->name = key;
     } else {
       violation("tree " + printable(key) + " is still being dropped after a writable open");

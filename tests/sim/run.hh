@@ -74,10 +74,13 @@ class run {
 
   // draws
   std::string draw_key();
+  fixed_lengths lengths_of(const std::string& tree) const;
+  /// `key` as the tree takes it.
+  std::string shaped(const std::string& tree, std::string key) const;
   std::string draw_present_key(const std::string& tree);
   bool draw_erase();
   void check_copy(slot& s);
-  value_t draw_value();
+  value_t draw_value(const std::string& tree);
   open_tree* draw_tree(std::string& name);
   bool locked(const std::string& tree, const std::string& key) const {
     return locks_.contains({tree, key});

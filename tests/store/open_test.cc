@@ -127,6 +127,7 @@ DOCTEST_TEST_CASE("feature bits") {
   SAYS(try_open(f.path, true), category::ok, "");
   patch(f.path, [](pleach::superblock& s, u32) { s.incompat = u64{s.incompat} | 1ull << 60; });
   SAYS(try_open(f.path), category::unsupported, "feature");
+  SAYS(try_open(f.path), category::unsupported, "0x1000000000000000");
   SAYS(try_open(f.path, true), category::unsupported, "feature");
   patch(f.path, [](pleach::superblock& s, u32) {
     s.incompat = s.ro_compat = 0;
