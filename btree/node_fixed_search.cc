@@ -1,9 +1,9 @@
 // Searching a fixed leaf, eight bytes of the keys at a time, without a branch that depends on them.
 //
 // The eight bytes behind what the fences share tell almost all keys of a leaf apart: they are
-// compared as big-endian numbers. Halving over the first keys of the segments finds the segment
-// (without branches: Khuong and Morin, Array layouts for comparison-based searching, 2017); there
-// all keys are compared at once and those below are counted, for which their order, and so the turn
+// compared as big-endian numbers. A search over the first keys of the segments, three at a time, finds
+// the segment (without branches: Khuong and Morin, Array layouts for comparison-based searching,
+// 2017); there all keys are compared at once and those below are counted, for which their order, and so the turn
 // of the segment, means nothing. Only keys with equal numbers are compared in full.
 #include <algorithm>
 #include <atomic>
@@ -67,56 +67,77 @@ bool has_vector() {
 // Stores on different threads of one process share it; it only ever names equivalent functions.
 std::atomic<count_below_fn> count_below = has_vector() ? count_below_vector : count_below_portable;
 
-/// Eight bytes of each key, as numbers, by cell.
+/// Eight bytes of each key, as numbers, by cell. EIGHT: keys have eight bytes.
+template <bool EIGHT>
 struct column {
   column(const row& r, u32 at)
       : cells(r.base + r.keys_begin + at),
-        stride(r.key_bytes),
-        shift(r.key_bytes < 8 ? (8 - r.key_bytes) * 8 : 0) {}
+        stride_(r.key_bytes),
+        shift_(r.key_bytes < 8 ? (8 - r.key_bytes) * 8 : 0) {}
 
-  u64 operator[](u32 cell) const { return number_at(cells + cell * stride) >> shift; }
+  u32 stride() const { return EIGHT ? 8 : stride_; }
+  /// Of keys of fewer than eight bytes: bits that do not belong to them.
+  u32 shift() const { return EIGHT ? 0 : shift_; }
+  u64 operator[](u32 cell) const { return number_at(cells + cell * stride()) >> shift(); }
   /// Of cells [cell, cell + n), how many are below.
   u32 below(u32 cell, u32 n, u64 sought) const {
-    const std::byte* p = cells + cell * stride;
-    if (stride == 8) return count_below.load(std::memory_order_relaxed)(p, n, sought);
+    const std::byte* p = cells + cell * stride();
+    if (EIGHT) return count_below.load(std::memory_order_relaxed)(p, n, sought);
     u32 sum = 0;
-    for (u32 i = 0; i < n; ++i, p += stride) sum += number_at(p) >> shift < sought;
+    for (u32 i = 0; i < n; ++i, p += stride()) sum += number_at(p) >> shift() < sought;
     return sum;
   }
 
   const std::byte* cells;
-  u32 stride;
-  u32 shift;  ///< keys of fewer than eight bytes: bits that do not belong to them
+
+ private:
+  u32 stride_, shift_;
 };
 
-/// RETURNS: the first place in [front, end) whose number is >= `sought`, or end.
-u32 lower_place(const row& r, const column& c, u64 sought) {
-  const u32 begin = r.segment(r.front), last = r.segment(r.end() - 1);
-  u32 s = begin;
-  for (u32 n = last - begin + 1; n > 1;) {
-    const u32 half = n / 2, middle = s + half;
-    s += half & (0u - static_cast<u32>(c[r.first(middle) + r.turn(middle)] < sought));
-    n -= half;
+/// RETURNS: the last of `n` segments from `s` on whose first number is < `sought`; `s` if none
+/// behind it. Three at a time: the loads of a round do not wait for each other.
+template <bool EIGHT>
+inline u32 find_segment(const row& r, const column<EIGHT>& c, u32 s, u32 n, u64 sought) {
+  const auto below = [&](u32 i) -> u32 { return c[r.first(i) + r.turn(i)] < sought; };
+  while (n > 4) {
+    const u32 quarter = n / 4;
+    s += quarter * (below(s + quarter) + below(s + 2 * quarter) + below(s + 3 * quarter));
+    n -= 3 * quarter;
   }
-  const u32 from = std::max(r.first(s), r.front);
-  const u32 to = std::min(r.first(s) + r.size(s), r.end());
-  const u32 cell = r.cell(from), n = to - from;
-  const u32 straight = std::min(n, r.first(s) + r.size(s) - cell);
+  // Those behind the range do not count; looking at segment `s` itself instead does no harm.
+  const u32 b = n > 1, d = n > 2, e = n > 3;
+  return s + (below(s + b) & b) + (below(s + 2 * d) & d) + (below(s + 3 * e) & e);
+}
+
+/// RETURNS: the first place in [front, end) whose number is >= `sought`, or end.
+template <bool EIGHT>
+inline u32 lower_place(const row& r, const column<EIGHT>& c, u64 sought) {
+  const u32 begin = r.segment(r.front), last = r.segment(r.end() - 1);
+  const u32 s = find_segment(r, c, begin, last - begin + 1, sought);
+  const u32 first = r.first(s), size = r.size(s), turn = r.turn(s);
+  if (s != begin && s != last) [[likely]]
+    return first + c.below(first, size, sought);
+  // At the ends only some places are taken.
+  const u32 from = std::max(first, r.front), to = std::min(first + size, r.end());
+  u32 cell = from + turn;
+  if (cell >= first + size) cell -= size;
+  const u32 n = to - from, straight = std::min(n, first + size - cell);
   u32 below = c.below(cell, straight, sought);
-  if (straight < n) below += c.below(r.first(s), n - straight, sought);
+  if (straight < n) below += c.below(first, n - straight, sought);
   return from + below;
 }
 
 /// `sought` has key_bytes bytes, readable for at least eight. `same`: bytes at the beginning that
 /// equal those of all keys.
-search_result find_whole(const row& r, const std::byte* sought, u32 same) {
+template <bool EIGHT>
+inline search_result find_whole(const row& r, const std::byte* sought, u32 same) {
   const u32 length = r.key_bytes;
-  const u32 at = length < 8 ? 0 : std::min(same, length - 8);
-  const column c(r, at);
-  const u64 number = number_at(sought + at) >> c.shift;
+  const u32 at = EIGHT || length < 8 ? 0 : std::min(same, length - 8);
+  const column<EIGHT> c(r, at);
+  const u64 number = number_at(sought + at) >> c.shift();
   u32 index = lower_place(r, c, number) - r.front;
   if (index == r.count || c[r.cell(r.front + index)] != number) return {index, false};
-  if (at + 8 >= length) return {index, true};
+  if (EIGHT || at + 8 >= length) return {index, true};
   // Equal numbers: mostly one, else as many as share eight bytes more.
   u32 n = r.count - index;
   if (n == 1 || c[r.cell(r.front + index + 1)] != number) n = 1;
@@ -156,12 +177,13 @@ search_result find(const node_view& n, cbytes key) {
     if (given < prefix) return {0, false};
   }
   if (given == r.key_bytes && given >= 8) [[likely]]
-    return find_whole(r, key.data(), prefix);
+    return given == 8 ? find_whole<true>(r, key.data(), prefix)
+                      : find_whole<false>(r, key.data(), prefix);
   // Shorter: as if it went on with zeros, which is below every key that begins with it. Longer: the
   // first key above its beginning.
   std::byte padded[max_fixed_key_bytes] = {};
   if (compared) std::memcpy(padded, key.data(), compared);
-  const search_result found = find_whole(r, padded, prefix);
+  const search_result found = find_whole<false>(r, padded, prefix);
   if (given == r.key_bytes) return found;
   return {found.index + (given > r.key_bytes && found.found), false};
 }
