@@ -35,6 +35,16 @@ budget cut(const core_options& o, u32 max_node_blocks) {
   return b;
 }
 
+/// RETURNS: the least whole budget, in MiB, of which the cache gets its minimum.
+u64 least_budget_mib(const core_options& given, const cache::cache_options& co) {
+  const u64 least = cache::page_cache::minimum_budget(co);
+  core_options o = given;
+  u64 mib = 0;
+  do o.cache_bytes = ++mib << 20;
+  while (cut(o, co.max_page_blocks).cache < least);
+  return mib;
+}
+
 void drive(sm::reactor& loop, sm::op& op) {
   loop.start(op);
   if (status s = loop.run_until(op); !s) op.out.code = s.error();
@@ -109,8 +119,10 @@ attempt<void> core::bring_up() {
   if (!pc)
     return in_trouble(
         pc.error(),
-        fmt::format("{}: a cache of {} bytes is too small for pages of up to {} bytes: {}", name,
-                    options.cache_bytes, u64{node_blocks} * block_bytes, sentence_of(pc.error())));
+        fmt::format("{}: a cache of {} bytes is too small for pages of up to {} bytes: {}; "
+                    "give at least {} MiB",
+                    name, options.cache_bytes, u64{node_blocks} * block_bytes,
+                    sentence_of(pc.error()), least_budget_mib(options, co)));
   pages = std::move(*pc);
   pages->register_check(page_kind::leaf, btree::check_page_node);
   pages->register_check(page_kind::inner, btree::check_page_node);

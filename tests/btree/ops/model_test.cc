@@ -18,8 +18,13 @@ namespace {
 
 using model = std::map<std::string, std::string>;
 
+struct shape {
+  u32 node_bytes, key_bytes, value_bytes;
+};
+
 struct world {
   pleach::store* s = nullptr;
+  std::vector<shape> shapes;
   std::vector<pleach::tree> trees;
   std::vector<model> models;
   std::mt19937_64 random;
@@ -50,6 +55,20 @@ struct world {
         return k.substr(0, 1024);
       }
     }
+  }
+  /// Of fixed length the end of a long key, or a short one that goes on: also keys that share all
+  /// but their last bytes, and many that collide, where keys are short.
+  std::string key(u32 t) {
+    std::string k = key();
+    const u32 length = t < shapes.size() ? shapes[t].key_bytes : 0;
+    if (length == 0) return k;
+    if (k.size() > length) return k.substr(k.size() - length);
+    k.resize(length, '\0');
+    return k;
+  }
+  std::string value(u32 t) {
+    const u32 length = t < shapes.size() ? shapes[t].value_bytes : 0;
+    return length == 0 ? value() : bytes_of(random(), length);
   }
   std::string value() {
     u64 size = one_in(60) ? below(200'000) : one_in(10) ? below(4000) : below(120);
@@ -247,15 +266,15 @@ void write_round(world& w, u64 in_flight, bool shrinking) {
     if (w.one_in(12)) {
       std::vector<change> changes;
       for (u64 n = w.below(20) + 1; n-- > 0;) {
-        change c{static_cast<u32>(w.below(w.trees.size())), w.key(), w.value(),
-                 w.one_in(shrinking ? 2 : 4)};
+        u32 t = static_cast<u32>(w.below(w.trees.size()));
+        change c{t, w.key(t), w.value(t), w.one_in(shrinking ? 2 : 4)};
         if (moving[c.tree].insert(c.key).second) changes.push_back(std::move(c));
       }
       batches.push_back(std::move(changes));
       continue;
     }
-    single one{static_cast<u32>(w.below(w.trees.size())), w.key(),
-               shrinking ? w.below(20) : w.below(18)};
+    u32 t = static_cast<u32>(w.below(w.trees.size()));
+    single one{t, w.key(t), shrinking ? w.below(20) : w.below(18)};
     if (shrinking && one.kind < 15) {
       // Deletes of neighbours that are there.
       one.kind = 9 + w.below(6);
@@ -267,7 +286,7 @@ void write_round(world& w, u64 in_flight, bool shrinking) {
   }
   if (with_reads) before = w.models;
   for (auto& b : batches) write_batch(w, std::move(b));
-  for (auto& o : singles) write_one(w, o.tree, std::move(o.key), o.kind, w.value());
+  for (auto& o : singles) write_one(w, o.tree, std::move(o.key), o.kind, w.value(o.tree));
   if (with_reads)
     for (int i = 0; i < 6; ++i) {
       u32 t = static_cast<u32>(w.below(w.trees.size()));
@@ -337,6 +356,8 @@ task drop_and_recreate(world& w, u32 t) {
   pleach::tree fresh;
   pleach::tree_options o;
   if (t != 0) o.node_bytes = 4096;
+  if (t < w.shapes.size())
+    o = {w.shapes[t].node_bytes, w.shapes[t].key_bytes, w.shapes[t].value_bytes};
   a = co_await w.s->create_tree(name, o, fresh);
   SAME(a, category::ok);
   w.trees[t] = fresh;
@@ -384,6 +405,49 @@ void on_device(const std::string& path, pleach::device_kind kind, u64 rounds) {
 }
 
 }  // namespace
+
+/// Trees of all mixes of fixed and variable lengths, the shapes of production among them.
+DOCTEST_TEST_CASE("lengths") {
+  scratch_file f("model");
+  format(f.path, 512 * mib, 16 * mib);
+  world w;
+  w.random.seed(base_seed());
+  w.shapes = {{4096, 8, 8},      {16384, 16, 0}, {8192, 0, 32},  {65536, 24, 24},
+              {16384, 16, 100},  {4096, 1, 1},   {4096, 256, 700}, {65536, 31, 3000},
+              {16384, 4, 2}};
+  {
+    pleach::store s = open(f.path, 8 * mib);
+    w.s = &s;
+    for (u32 t = 0; t < w.shapes.size(); ++t) {
+      pleach::tree made;
+      const shape& x = w.shapes[t];
+      pleach::tree_options o{x.node_bytes, x.key_bytes, x.value_bytes};
+      require_ok(s.run(s.create_tree(tree_name(t), o, made)));
+      w.trees.push_back(made);
+    }
+    w.models.resize(w.trees.size());
+    run(w, 1500);
+    DOCTEST_CHECK(counter_of(s, "tree.splits") > 20);
+    DOCTEST_CHECK(counter_of(s, "tree.merges") + counter_of(s, "tree.unlinks") > 20);
+    w.trees.clear();
+    DOCTEST_REQUIRE(s.close());
+  }
+  for (bool read_only : {true, false}) {
+    pleach::store s = open(f.path, 8 * mib, read_only);
+    w.s = &s;
+    for (u32 t = 0; t < w.shapes.size(); ++t) w.trees.push_back(open_tree(s, tree_name(t)));
+    compare_all(w);
+    auto listed = s.trees();
+    DOCTEST_REQUIRE(listed);
+    for (u32 t = 0; t < w.shapes.size(); ++t) {
+      DOCTEST_CHECK((*listed)[t].node_bytes == w.shapes[t].node_bytes);
+      DOCTEST_CHECK((*listed)[t].key_bytes == w.shapes[t].key_bytes);
+      DOCTEST_CHECK((*listed)[t].value_bytes == w.shapes[t].value_bytes);
+    }
+    if (!read_only) run(w, 300);
+    w.trees.clear();
+  }
+}
 
 DOCTEST_TEST_CASE("memory") {
   pleach::store s = open_memory(512 * mib, 8 * mib);
