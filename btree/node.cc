@@ -48,6 +48,10 @@ u32 record_bytes(u32 key_suffix_length, u32 value_length) {
          value_length;
 }
 
+u32 heap_unit(u32 node_bytes) {
+  return 1u << unit_shift(node_bytes);
+}
+
 u32 node_capacity(u32 node_bytes, u32 tail_bytes) {
   return node_bytes - tail_bytes - slot_area_begin;
 }

@@ -109,6 +109,9 @@ class node_view : public page_reader {
 /// Heap bytes of a record with this suffix and value (header varints included, slot not).
 u32 record_bytes(u32 key_suffix_length, u32 value_length);
 
+/// Records in slotted nodes of this size occupy multiples of it; 1 up to 64 KiB.
+u32 heap_unit(u32 node_bytes);
+
 /// Bytes available to slots and heap in a node of `node_bytes`.
 u32 node_capacity(u32 node_bytes, u32 tail_bytes = 0);
 

@@ -22,7 +22,7 @@ geometry geometry_of(u32 payload_end, u32 key_bytes, u32 value_bytes) {
   const u32 area = payload_end - 2 * key_bytes - slot_area_begin;
   const u64 record = key_bytes + value_bytes;
   const u64 most = area / record;
-  const u32 shift = most <= 192 ? 3 : most <= 1024 ? 4 : most <= 8192 ? 5 : 6;
+  const u32 shift = most <= 192 ? 3 : most <= 2048 ? 4 : most <= 8192 ? 5 : 6;
   u32 places = static_cast<u32>((u64{area} << shift) / ((record << shift) + 1));
   while (places > 0 && row::turn_bytes(places, shift) + places * record > area) --places;
   return {places, shift};
@@ -98,8 +98,7 @@ class mover {
 };
 
 /// Copies records [begin, end) of `from` to the places from `place` on of a row without turns.
-void write_records(std::byte* base, const row& to, u32 place, const row& from, u32 begin,
-                   u32 end) {
+void write_records(std::byte* base, const row& to, u32 place, const row& from, u32 begin, u32 end) {
   for (; begin < end; ++begin, ++place) {
     std::memcpy(base + to.key_offset(place), from.key(begin), from.key_bytes);
     std::memcpy(base + to.value_offset(place), from.value(begin), from.value_bytes);
@@ -175,7 +174,8 @@ u64 moved_bytes(const node_view& n, u32 changes) {
   const row r(n);
   // One segment, one record of each other, and its turn; what is captured is whole granules.
   const u64 segments = r.segment(r.places) + 1;
-  const u64 once = ((u64{1} << r.shift) + segments) * (r.record_bytes() + 4 * capture_granule_bytes);
+  const u64 once =
+      ((u64{1} << r.shift) + segments) * (r.record_bytes() + 4 * capture_granule_bytes);
   return std::min(changes * once, (u64{r.count} + changes) * r.record_bytes() + segments);
 }
 
@@ -368,8 +368,7 @@ const char* check(const node_view& n, u32 payload_end) {
   for (u32 s = 0; s < segments; ++s)
     if (r.turn(s) >= r.size(s)) return "turn";
   if ((h.node_flags & ~NO_HIGH_FENCE) != 0) return "node flags";
-  if (h.low_length > key_bytes ||
-      h.low_offset != (h.low_length ? payload_end - key_bytes : 0))
+  if (h.low_length > key_bytes || h.low_offset != (h.low_length ? payload_end - key_bytes : 0))
     return "low fence";
   if (h.high_length > key_bytes ||
       h.high_offset != (h.high_length ? payload_end - 2 * key_bytes : 0) ||

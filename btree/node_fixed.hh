@@ -1,5 +1,6 @@
-// Leaves of format 2: keys and values of fixed lengths in a row of turned segments (node_format.hh).
-// The functions behind node.hh for such pages, called by node*.cc and nobody else.
+// Leaves of format 2: keys and values of fixed lengths in a row of turned segments
+// (node_format.hh). The functions behind node.hh for such pages, called by node*.cc and nobody
+// else.
 //
 // F1 front + count <= places; keys rise strictly with their places; every key begins with the
 //    prefix of the fences.

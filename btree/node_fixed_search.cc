@@ -1,10 +1,10 @@
 // Searching a fixed leaf, eight bytes of the keys at a time, without a branch that depends on them.
 //
 // The eight bytes behind what the fences share tell almost all keys of a leaf apart: they are
-// compared as big-endian numbers. A search over the first keys of the segments, three at a time, finds
-// the segment (without branches: Khuong and Morin, Array layouts for comparison-based searching,
-// 2017); there all keys are compared at once and those below are counted, for which their order, and so the turn
-// of the segment, means nothing. Only keys with equal numbers are compared in full.
+// compared as big-endian numbers. The first keys of the segments, several at a time, tell the
+// segment (without branches: Khuong and Morin, Array layouts for comparison-based searching, 2017);
+// there all keys are compared at once and those below are counted, for which their order, and so
+// the turn of the segment, means nothing. Only keys with equal numbers are compared in full.
 #include <algorithm>
 #include <atomic>
 
@@ -95,18 +95,21 @@ struct column {
 };
 
 /// RETURNS: the last of `n` segments from `s` on whose first number is < `sought`; `s` if none
-/// behind it. Three at a time: the loads of a round do not wait for each other.
+/// behind it. Seven at a time, then all that are left: the loads of a round do not wait for each
+/// other, so a leaf that is not in the CPU's caches costs one or two waits for memory here.
 template <bool EIGHT>
 inline u32 find_segment(const row& r, const column<EIGHT>& c, u32 s, u32 n, u64 sought) {
   const auto below = [&](u32 i) -> u32 { return c[r.first(i) + r.turn(i)] < sought; };
-  while (n > 4) {
-    const u32 quarter = n / 4;
-    s += quarter * (below(s + quarter) + below(s + 2 * quarter) + below(s + 3 * quarter));
-    n -= 3 * quarter;
+  while (n > 16) {
+    const u32 eighth = n / 8;
+    u32 steps = 0;
+    for (u32 i = 1; i < 8; ++i) steps += below(s + i * eighth);
+    s += steps * eighth;
+    n -= steps == 7 ? 7 * eighth : n - eighth;
   }
-  // Those behind the range do not count; looking at segment `s` itself instead does no harm.
-  const u32 b = n > 1, d = n > 2, e = n > 3;
-  return s + (below(s + b) & b) + (below(s + 2 * d) & d) + (below(s + 3 * e) & e);
+  u32 steps = 0;
+  for (u32 i = 1; i < n; ++i) steps += below(s + i);
+  return s + steps;
 }
 
 /// RETURNS: the first place in [front, end) whose number is >= `sought`, or end.

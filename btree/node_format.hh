@@ -1,7 +1,8 @@
 // The layouts of nodes; the page header's `format` says which one a page has. doc/format.md
 // describes each byte.
 //
-// Format 1, slotted: all inner nodes, and the leaves of trees whose keys or values vary in length.
+// Format 1, slotted: all inner nodes, and the leaves of trees whose keys or values vary in length
+// or are long.
 //
 //     | page header 64 | node header 64 | front slack | slots | gap | heap (grows down) | page tail
 //     |
@@ -26,9 +27,9 @@
 // the empty key.
 //
 // Format 2, fixed: leaves of trees whose keys all have `key_bytes` bytes and whose values all have
-// `value_bytes`. No slots, no heap of records, no record headers:
+// `value_bytes`, few together. No slots, no heap of records, no record headers:
 //
-//     | page header 64 | node header 64 | turns | keys, rising | values, falling | fences | page tail |
+//     | page header 64 | node header 64 | turns | keys, rising | values, falling | fences | tail |
 //
 // A row of places, `garbage` of them, in segments of 2^prefix_offset places (the last may be
 // shorter). Records stand in the places [slot_begin, slot_begin + count) in key order, without a
@@ -38,7 +39,7 @@
 // logged, is about the root of what a plain array would move. Cell c of the row has its key at
 // keys + c * key_bytes and its value at heap_begin - (c + 1) * value_bytes. Each fence has its own
 // key_bytes at the end of the payload, low one last, so that a fence never moves a record.
-// `prefix_length` is what the fences share: every key begins with it, and it is stored all the same.
+// `prefix_length` is what the fences share: every key begins with it, and stores it all the same.
 //
 // Fixed and variable parts of a tree's leaves are told by `key_bytes` and `value_bytes` in every
 // page of the tree, inner ones too: a root that becomes a leaf again must know its layout.
@@ -109,6 +110,9 @@ inline constexpr u16 node_format_fixed = 2;
 inline constexpr u32 max_fixed_key_bytes = 256;
 inline constexpr u32 max_fixed_value_bytes = 65535;
 inline constexpr u32 max_fixed_places = 65535;
+/// Longer records stay slotted: their headers are little beside them, and moving them costs more
+/// log than moving slots (doc/performance.md).
+inline constexpr u32 max_fixed_record_bytes = 48;
 inline constexpr u32 max_key_bytes = 1024;        ///< inline keys
 inline constexpr u32 max_value_bytes = 1u << 20;  ///< one run
 inline constexpr u32 root_blocks = 1;             ///< a root keeps its address and its 4 KiB

@@ -42,6 +42,7 @@ bool lengths_possible(u32 node_blocks, u64 key_bytes, u64 value_bytes) {
 void choose_leaf_layout(tree_record& record) {
   const u32 record_bytes = u32{record.key_bytes} + record.value_bytes;
   const bool fixed = record.key_bytes != 0 && record.value_bytes != 0 &&
+                     record_bytes <= max_fixed_record_bytes &&
                      record.node_blocks * block_bytes / record_bytes <= max_fixed_places;
   record.flags = fixed ? TREE_FIXED_LEAVES : 0;
 }

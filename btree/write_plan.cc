@@ -12,11 +12,27 @@ u32 capacity_of(const node_view& n) {
   return node_capacity(n.size(), u32{n.header().tail} * 16);
 }
 
+u32 unit_of(const node_view& n, u32 node_bytes) {
+  return n.fixed() ? 1 : heap_unit(node_bytes);
+}
+
+/// Bytes by which the records of a node grow when they move to a larger one, where they occupy
+/// larger units.
+u32 unit_penalty(const node_view& n, u32 node_bytes) {
+  return n.count() * (unit_of(n, node_bytes) - unit_of(n, n.size()));
+}
+
 /// Bytes by which a node grows when its prefix has to be cut anew (its fences were widened since).
 u32 prefix_penalty(const node_view& n) {
   u32 stored = static_cast<u32>(n.prefix().size());
   u32 shared = n.has_high_fence() ? common_prefix(n.low_fence(), n.high_fence()) : 0;
-  return stored > shared ? (stored - shared) * (n.count() + 1) : 0;
+  return stored > shared ? (stored - shared + unit_of(n, n.size()) - 1) * (n.count() + 1) : 0;
+}
+
+/// Bytes of a separator of `length` bytes in an inner node.
+u32 separator_bytes(const pinned_page& parent, u32 length) {
+  u32 page_bytes = std::max(parent.d->size(), node_class(*parent.t, length) * block_bytes);
+  return length + separator_overhead + heap_unit(page_bytes) - 1;
 }
 
 /// Log bytes of a page that is rewritten: each byte once, and the headers of more runs than a page
@@ -29,7 +45,8 @@ u64 whole_page(u32 node_bytes) {
 /// twice in a group is captured once: the slot array as a whole at most; without room in one piece
 /// the node is compacted.
 u64 change_bytes(const node_view& n, u32 changes, u32 added) {
-  u64 bytes = added + moved_bytes(n, changes) + u64{changes} * 2 * capture_granule_bytes + sizeof(node_header);
+  u64 bytes = added + moved_bytes(n, changes) + u64{changes} * 2 * capture_granule_bytes +
+              sizeof(node_header);
   // Without the room in one piece, or for keys that break the prefix, the node is rewritten once.
   bool rewritten = !n.fits_now(added) || prefix_penalty(n) != 0;
   return rewritten ? whole_page(n.size()) : std::min<u64>(whole_page(n.size()), bytes);
@@ -199,7 +216,9 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
   u32 klen = static_cast<u32>(item.key.size());
   leaf.longest_key = std::max(leaf.longest_key, klen);
   ++leaf.inserts;
-  u32 bytes = record_bytes(klen, length) + sizeof(slot);
+  // As it is stored in the largest node that it may come to.
+  u32 page_bytes = std::max(n.size(), node_class(*item.t, klen) * block_bytes);
+  u32 bytes = round_up(record_bytes(klen, length), heap_unit(page_bytes)) + sizeof(slot);
   if (alone) {
     room room_there =
         r.found ? room_for_replace(n, r.index, length) : room_for_insert(n, item.key, length);
@@ -228,7 +247,7 @@ void write_planner::plan_leaf(write_plan& out, pinned_page& p) {
     if (p.parent >= 0 && separators > 0) {
       pinned_page& parent = op_.pins_[static_cast<u32>(p.parent)];
       parent.inserts += separators;
-      parent.added_bytes += separators * (longest + separator_overhead);
+      parent.added_bytes += separators * separator_bytes(parent, longest);
       parent.longest_key = std::max(parent.longest_key, longest);
     }
   } else if (batch) {
@@ -259,7 +278,7 @@ void write_planner::plan_inner(write_plan& out, pinned_page& p) {
       if (p.parent >= 0 && separators > 0) {
         pinned_page& parent = op_.pins_[static_cast<u32>(p.parent)];
         parent.inserts += separators;
-        parent.added_bytes += separators * (longest + separator_overhead);
+        parent.added_bytes += separators * separator_bytes(parent, longest);
         parent.longest_key = std::max(parent.longest_key, longest);
       }
     } else {
@@ -287,7 +306,10 @@ u32 write_planner::plan_new_pages(write_plan& out, pinned_page& p, u32 inserts, 
   u32 wanted = node_class(t, longest);
   u32 blocks = p.d->addr.blocks();
   u64 hint = p.d->addr.block() + blocks;
-  u32 total = n.used_bytes() + added + 2 * (longest + 8);
+  auto total_in = [&](u32 in_blocks) {
+    return n.used_bytes() + unit_penalty(n, in_blocks * block_bytes) + added + 2 * (longest + 8);
+  };
+  u32 total = total_in(std::max(wanted, blocks));
   bool root = p.parent < 0;
   touch(whole_page(n.size()));
   p.wanted = wanted;
@@ -295,7 +317,7 @@ u32 write_planner::plan_new_pages(write_plan& out, pinned_page& p, u32 inserts, 
   if (root || blocks < wanted) {
     // Growth, or the root's content going down: one page that holds all if a page of the class can.
     u32 target = root ? std::min(2u, wanted) : blocks * 2;
-    while (target < wanted && node_capacity(target * block_bytes) < total) target *= 2;
+    while (target < wanted && node_capacity(target * block_bytes) < total_in(target)) target *= 2;
     out.needs.push_back({target, hint});
     p.target = target;
     touch(whole_page(target * block_bytes));
@@ -306,14 +328,15 @@ u32 write_planner::plan_new_pages(write_plan& out, pinned_page& p, u32 inserts, 
   }
   u32 cap = node_capacity(std::max(blocks, wanted) * block_bytes);
   u32 page_bytes = std::max(blocks, wanted) * block_bytes;
-  u32 pages = std::min(inserts, 2 + 4 * added / cap);
+  u32 grown = added + unit_penalty(n, page_bytes);
+  u32 pages = std::min(inserts, 2 + 4 * grown / cap);
   for (u32 i = 0; i < pages; ++i) out.needs.push_back({page_bytes / block_bytes, hint});
   // Captured: for one split the old page and the part that moved away; for more of them the content
   // as it ends up, and for each split the part that moved away. Records much smaller than the node
   // are split near the middle, so after the first split a node takes at least a third of its size
   // before it splits again.
   u32 record = 2 * added / std::max(inserts, 1u);
-  u32 over = added > n.free_bytes() ? added - n.free_bytes() : 0;
+  u32 over = grown > n.free_bytes() ? grown - n.free_bytes() : 0;
   u32 splits = record * 8 < cap ? std::min(pages, 1 + over * 3 / cap) : pages;
   if (pages != 1) touch(whole_page(total));
   for (u32 i = 0; i < splits; ++i) touch(page_bytes * 5 / 8);

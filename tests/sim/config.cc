@@ -106,7 +106,7 @@ void lean(config& c, hint h, random_stream& r) {
 void draw_lengths(config& c) {
   random_stream r(mix64(c.seed + 0xf1ed));
   static constexpr fixed_lengths shapes[] = {{8, 8}, {24, 24}, {4, 1},  {31, 200}, {256, 700},
-                                             {8, 8}, {16, 0},  {0, 32}, {16, 100}};
+                                             {8, 8}, {16, 0},  {0, 32}, {16, 32}};
   if (!r.chance(500)) return;
   for (fixed_lengths& l : c.lengths)
     if (r.chance(700)) l = one_of(r, shapes);

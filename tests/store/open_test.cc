@@ -137,6 +137,21 @@ DOCTEST_TEST_CASE("feature bits") {
   DOCTEST_CHECK_MESSAGE(o.what == category::unsupported, o.message);
 }
 
+DOCTEST_TEST_CASE("a store that does not announce fixed lengths takes none") {
+  scratch_file f("open");
+  format(f.path, 32 * mib, 4 * mib);
+  for (bool announced : {true, false}) {
+    if (!announced) patch(f.path, [](pleach::superblock& s, u32) { s.incompat = 0; });
+    pleach::store s = open(f.path);
+    pleach::tree t;
+    const pleach::answer a = s.run(s.create_tree("fixed", {4096, 8, 8}, t));
+    DOCTEST_CHECK_MESSAGE(a.what() == (announced ? category::ok : category::unsupported), a.text());
+    t = {};
+    if (announced) require_ok(s.run(s.drop_tree("fixed")));
+    if (!announced) require_ok(s.run(create(s, "variable").put("k", "v")));
+  }
+}
+
 DOCTEST_TEST_CASE("damaged superblocks") {
   scratch_file f("open");
   format(f.path, 32 * mib, 4 * mib);

@@ -60,18 +60,18 @@ int main() {
     for (const bool dense : {false, true})
       for (const u32 size : {4096u, 16384u, 65536u}) {
         const filled slotted(size, l.key_bytes, l.value_bytes, dense, {});
-        const filled dense_rows(
-            size, l.key_bytes, l.value_bytes, dense,
-            {static_cast<u16>(l.key_bytes), static_cast<u16>(l.value_bytes)});
+        const filled dense_rows(size, l.key_bytes, l.value_bytes, dense,
+                                {static_cast<u16>(l.key_bytes), static_cast<u16>(l.value_bytes)});
         const double a = slotted.nanoseconds_per_find();
         fixed::choose_search(fixed::search_path::PORTABLE);
         const double b = dense_rows.nanoseconds_per_find();
         fixed::choose_search(fixed::search_path::AUTOMATIC);
         const double c = dense_rows.nanoseconds_per_find();
-        std::printf("%2u+%3u %s keys, %6u B: slotted %4zu records %5.1f ns, fixed %4zu records %5.1f "
-                    "ns portable, %5.1f ns vector\n",
-                    l.key_bytes, l.value_bytes, dense ? "dense " : "random", size,
-                    slotted.keys.size(), a, dense_rows.keys.size(), b, c);
+        std::printf(
+            "%2u+%3u %s keys, %6u B: slotted %4zu records %5.1f ns, fixed %4zu records %5.1f "
+            "ns portable, %5.1f ns vector\n",
+            l.key_bytes, l.value_bytes, dense ? "dense " : "random", size, slotted.keys.size(), a,
+            dense_rows.keys.size(), b, c);
       }
   std::printf("(%llu)\n", static_cast<unsigned long long>(filled::sum));
 }

@@ -3,6 +3,7 @@
 // checked; no bytes lead a read out of the page; ascending inserts leave full nodes. Prints what an
 // insert announces, beside slotted leaves.
 #include "btree/node_fixed.hh"
+
 #include "tests/btree/node/chain.hh"
 
 namespace pleach::btree::test {
@@ -69,8 +70,7 @@ void run(totals& all, u32 first_bytes, u32 max_bytes, record_shape shape, u32 st
     } else if (dice < (shrinking ? 82u : 78u)) {
       if (near != c.model.end()) c.erase(std::string(near->first));
     } else if (dice < 86) {
-      if (near != c.model.end())
-        c.put(std::string(near->first), fixed_value(r, shape.value_bytes));
+      if (near != c.model.end()) c.put(std::string(near->first), fixed_value(r, shape.value_bytes));
     } else if (dice < (shrinking ? 96u : 88u)) {
       c.merge(at);
     } else if (dice < 97) {
@@ -193,9 +193,9 @@ DOCTEST_TEST_CASE("what a random insert announces, beside slotted leaves") {
     u16 key, value;
     u64 limit;
   };
-  for (const line& l : {line{4096, 8, 8, 300}, line{16384, 8, 8, 700}, line{4096, 16, 32, 600},
-                        line{16384, 16, 100, 1400}, line{16384, 24, 24, 900},
-                        line{65536, 24, 24, 1700}}) {
+  for (const line& l :
+       {line{4096, 8, 8, 300}, line{16384, 8, 8, 700}, line{4096, 16, 32, 600},
+        line{16384, 16, 100, 1400}, line{16384, 24, 24, 900}, line{65536, 24, 24, 1700}}) {
     const cost f = random_inserts(l.node_bytes, l.key, l.value, true);
     const cost s = random_inserts(l.node_bytes, l.key, l.value, false);
     DOCTEST_MESSAGE(l.node_bytes, " bytes, ", l.key, "+", l.value, ": bytes announced fixed ",

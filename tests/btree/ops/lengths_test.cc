@@ -1,9 +1,7 @@
 // Proves: a tree of fixed lengths refuses others, in every kind of write, and says both lengths;
-// nothing of a batch with one such record is visible; reads and deletes may ask for any key; lengths
-// that no node can hold are refused when the tree is made; so are all on a store whose superblock
-// does not announce them.
-#include <fcntl.h>
-#include <unistd.h>
+// nothing of a batch with one such record is visible; reads and deletes may ask for any key;
+// lengths that no node can hold are refused when the tree is made.
+#include <cstring>
 
 #include "tests/store/support.hh"
 
@@ -22,8 +20,7 @@ void refused(const pleach::answer& a, std::uint32_t wanted, std::uint32_t given)
   DOCTEST_CHECK(a.what() == category::invalid);
   DOCTEST_CHECK(a.wanted_bytes == wanted);
   DOCTEST_CHECK(a.given_bytes == given);
-  const std::string lengths =
-      std::to_string(wanted) + " bytes, not " + std::to_string(given);
+  const std::string lengths = std::to_string(wanted) + " bytes, not " + std::to_string(given);
   DOCTEST_CHECK_MESSAGE(a.text().find(lengths) != std::string::npos, a.text());
 }
 
@@ -73,10 +70,10 @@ DOCTEST_TEST_CASE("lengths that no node can hold") {
   pleach::store s = open_memory(64 * mib);
   const auto outcome = [&](const pleach::tree_options& o) {
     pleach::tree t;
-    return s.run(s.create_tree("t" + std::to_string(o.key_bytes) + "+" +
-                                   std::to_string(o.value_bytes) + "+" +
-                                   std::to_string(o.node_bytes),
-                               o, t))
+    return s
+        .run(s.create_tree("t" + std::to_string(o.key_bytes) + "+" + std::to_string(o.value_bytes) +
+                               "+" + std::to_string(o.node_bytes),
+                           o, t))
         .what();
   };
   DOCTEST_CHECK(outcome({4096, 256, 720}) == category::ok);
