@@ -107,7 +107,7 @@ sm::step write_op::init() {
     if (i.t->dropped) return fail(errc::tree_closed);
     if (i.key.size() > max_key_bytes) return fail(errc::key_too_large);
     if (i.value.size() > max_value_bytes) return fail(errc::value_too_large);
-    if (i.kind == change::DELETE) continue;
+    if (i.kind == change::DELETE || editor_.fn != nullptr) continue;
     if (errc e = check_lengths(*i.t, i.key, i.value, wrong_length_); !is_ok(e)) return fail(e);
   }
   if (items_.empty()) return fail(errc::ok);
@@ -318,15 +318,19 @@ write_op::edited write_op::edit() {
   item.value = as_bytes(*editor_.value);
   switch (decided_) {
     case verdict::STORE:
-      return item.value.size() > max_value_bytes ? edited::TOO_LARGE : answer;
+      refusal_ = item.value.size() > max_value_bytes
+                     ? errc::value_too_large
+                     : check_lengths(*item.t, item.key, item.value, wrong_length_);
+      return is_ok(refusal_) ? answer : edited::REFUSED;
     case verdict::ERASE:
       return at.found ? answer : edited::NOTHING;
     case verdict::KEEP:
       return edited::NOTHING;
     case verdict::FAIL:
-      return edited::FAILED;
+      break;
   }
-  return edited::FAILED;
+  refusal_ = errc::callback_failed;
+  return edited::REFUSED;
 }
 
 sm::step write_op::plan() {
@@ -368,9 +372,7 @@ sm::step write_op::read_old(u64 more_units) {
 
 /// A modify ends: its editor wants nothing, or nothing that can be.
 sm::step write_op::end_unchanged(edited e) {
-  return fail(e == edited::FAILED      ? errc::callback_failed
-              : e == edited::TOO_LARGE ? errc::value_too_large
-                                       : errc::ok);
+  return fail(e == edited::REFUSED ? refusal_ : errc::ok);
 }
 
 void write_op::remember_versions() {

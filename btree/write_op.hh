@@ -178,8 +178,7 @@ class write_op final : public sm::machine<write_op> {
     SAME,     ///< the editor has seen this record already
     ANEW,     ///< it was asked just now
     NOTHING,  ///< nothing is to be changed
-    FAILED,
-    TOO_LARGE,
+    REFUSED,  ///< the editor fails, or its value cannot be stored: `refusal_`
     OLD,   ///< the present value must be read first
     STALE  ///< the leaf does not hold the key
   };
@@ -204,6 +203,7 @@ class write_op final : public sm::machine<write_op> {
   editor editor_;        ///< of a modify
   u64 asked_about_ = 0;  ///< hash of the record that it has seen last; 0: none
   verdict decided_ = verdict::KEEP;
+  errc refusal_ = errc::ok;
   bool durable_ = true;
   bool batch_ = false;  ///< of a batch: deleting what is not there is no error
   bool alone_ = false;  ///< next time through the gate: exclusive

@@ -48,7 +48,7 @@ class modify_body final : public body {
   void* datum = nullptr;
   btree::write_op op;
   sm::op& engine_op() override { return op; }
-  void finish(answer& a) override { a.page = op.bad_page().raw; }
+  void finish(answer& a) override { internal::tell_write(a, op); }
 
   static btree::verdict decide(void* self, bool present, std::string& value) {
     auto& b = *static_cast<modify_body*>(self);
