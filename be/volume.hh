@@ -34,10 +34,12 @@ struct root_record {
 };
 static_assert(sizeof(root_record) == 4096);
 
-/// Incompat features. mkfs sets all that it knows: a store says from the beginning what it may come
-/// to hold, so that making a tree never has to write superblocks.
-inline constexpr u64 feature_incompat_fixed_lengths = 1;  ///< trees of fixed lengths, node format 2
-inline constexpr u64 feature_incompat_known = feature_incompat_fixed_lengths;
+/// Incompat features. Each is set in all superblock copies before the first log block of a group that
+/// needs it (txn::engine::require_feature): a store that never used it stays readable to all.
+inline constexpr u64 feature_fixed_lengths = 1;  ///< trees of fixed lengths, node format 2
+/// Values may be a map of several runs: a program that does not know it would free the map only.
+inline constexpr u64 feature_value_maps = 2;
+inline constexpr u64 feature_incompat_known = feature_fixed_lengths | feature_value_maps;
 inline constexpr u64 feature_ro_compat_known = 0;
 
 inline constexpr u64 default_store_bytes = 1ull << 30;

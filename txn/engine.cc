@@ -462,6 +462,15 @@ void engine::require_flush() {
   impl_->open->flush_first = true;
 }
 
+void engine::take_kept(space_claim& claim, page_addr run) {
+  engine_state& e = *impl_;
+  set_range(e, claim, run, true);
+  e.space.end_reservation(run.block(), run.blocks(), true);
+}
+void engine::require_feature(u64 incompat) {
+  impl_->open->features |= incompat;
+}
+
 lsn_t engine::end(sm::claim& credit) {
   engine_state& e = *impl_;
   group& g = *e.open;
@@ -513,6 +522,31 @@ void engine::give_back(space_claim& claim) {
   for (cache::descriptor* d : claim.bitmaps) e.pages.unpin(*d);
   claim.bitmaps.clear();
   if (freed && !e.queues[static_cast<u32>(watermark::DURABLE)].empty()) e.wake_space_waiters();
+}
+
+void engine::keep(space_claim& claim, std::vector<page_addr>& to) {
+  for (space_claim::run& r : claim.runs) {
+    PLEACH_ASSERT(!r.taken);
+    to.push_back(r.addr);
+  }
+  claim.runs.clear();
+  for (cache::descriptor* d : claim.bitmaps) impl_->pages.unpin(*d);
+  claim.bitmaps.clear();
+}
+
+void engine::give_back_kept(page_addr run) {
+  impl_->space.end_reservation(run.block(), run.blocks(), false);
+  if (!impl_->queues[static_cast<u32>(watermark::DURABLE)].empty()) impl_->wake_space_waiters();
+}
+
+page_addr engine::shorten_kept(page_addr run, u32 blocks) {
+  if (blocks == run.blocks()) return run;
+  impl_->space.shorten_reservation(run.block(), run.blocks(), blocks);
+  return {run.block(), blocks};
+}
+
+u64 engine::group_of(page_addr run) const {
+  return impl_->space.group_of(run.block());
 }
 
 // --- watermarks ---

@@ -119,6 +119,11 @@ class engine {
   /// Same for an extent of raw data that was already written: RETURNS its reference. Use with
   /// require_flush.
   page_ref take_run(space_claim& claim, u32 blocks);
+  /// The bits of a run that `keep` left reserved are set.
+  /// REQUIRES: `claim` pins the bitmap page of the run.
+  void take_kept(space_claim& claim, page_addr run);
+  /// The open group uses an incompatible feature: the superblocks name it before its first block.
+  void require_feature(u64 incompat);
   /// Frees a pinned page / an extent: bits cleared, FREE logged, block reusable once the group is
   /// durable and no I/O is in flight.
   void free_page(space_claim& claim, cache::descriptor& d);
@@ -134,6 +139,18 @@ class engine {
   /// Credit that was not used, or not granted yet; no effect on an empty claim.
   void give_back(sm::claim& credit);
   void give_back(space_claim& claim);
+
+  // --- reservations that outlive an op, in memory only ---
+  /// Moves the claim's runs to `to` and lets its bitmap pages go: they stay reserved without any pin
+  /// until `take_kept` or `give_back_kept`.
+  void keep(space_claim& claim, std::vector<page_addr>& to);
+  void give_back_kept(page_addr run);
+  /// Gives all but the first `blocks` back.
+  /// RETURNS: what is left.
+  page_addr shorten_kept(page_addr run, u32 blocks);
+  /// RETURNS: number of the allocation group that holds the run: runs of one group have one bitmap
+  /// page.
+  u64 group_of(page_addr run) const;
 
   // --- watermarks ---
   lsn_t reached(watermark w) const;

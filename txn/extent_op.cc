@@ -14,6 +14,7 @@ void extent_op::prepare_write(engine& e, page_addr run, cbytes data) {
   length_ = data.size();
   done_ = 0;
   write_ = true;
+  visit_ = nullptr;
 }
 
 void extent_op::prepare_read(engine& e, page_addr run, bytes data) {
@@ -24,6 +25,19 @@ void extent_op::prepare_read(engine& e, page_addr run, bytes data) {
   length_ = data.size();
   done_ = 0;
   write_ = false;
+  visit_ = nullptr;
+}
+
+void extent_op::prepare_scan(engine& e, page_addr run, u64 length, visitor visit, void* datum) {
+  PLEACH_ASSERT(!in_flight_ && length <= run.size());
+  engine_ = &e;
+  run_ = run;
+  data_ = nullptr;
+  length_ = length;
+  done_ = 0;
+  write_ = false;
+  visit_ = visit;
+  datum_ = datum;
 }
 
 /// Bytes of data in the present chunk.
@@ -52,7 +66,12 @@ sm::step extent_op::tick(phase p) noexcept {
 
     case NEXT:
       if (request_.code != errc::ok) return fail(request_.code);
-      if (!write_) std::memcpy(data_ + done_, pages.spare_data(buffer_), present());
+      if (visit_ != nullptr) {
+        u64 whole = round_up<u64>(present(), block_bytes);
+        if (!visit_(datum_, done_, {pages.spare_data(buffer_), whole})) return fail(errc::corrupt);
+      } else if (!write_) {
+        std::memcpy(data_ + done_, pages.spare_data(buffer_), present());
+      }
       done_ += present();
       return go(done_ < length_ ? CHUNK : CLEANUP);
 

@@ -27,6 +27,10 @@ class extent_op final : public sm::machine<extent_op> {
 
   void prepare_write(engine& e, page_addr run, cbytes data);
   void prepare_read(engine& e, page_addr run, bytes data);
+  /// Reads `length` bytes and shows them to `visit` in order, in whole blocks (the last one as it
+  /// stands, beyond `length`); `offset` of the first block in the run. `corrupt` if it returns false.
+  using visitor = bool (*)(void* datum, u64 offset, cbytes blocks);
+  void prepare_scan(engine& e, page_addr run, u64 length, visitor visit, void* datum);
   sm::step tick(phase p) noexcept;
 
  private:
@@ -38,6 +42,8 @@ class extent_op final : public sm::machine<extent_op> {
   std::byte* data_ = nullptr;
   u64 length_ = 0, done_ = 0;
   bool write_ = false, in_flight_ = false;
+  visitor visit_ = nullptr;
+  void* datum_ = nullptr;
   cache::spare_frame buffer_;
   io::request request_;
 };

@@ -9,6 +9,7 @@ void group::reset(lsn_t number) {
   lsn = number;
   frees.clear();
   frees_logged = claimed = transactions = captured = 0;
+  features = 0;
   flush_first = aged = touched = false;
 }
 

@@ -72,15 +72,19 @@ bool log_writer::wants_publish() const {
                                    gain >= e_.area.blocks() / 8);
 }
 
+bool log_writer::wants_superblocks() const {
+  return !e_.salted || (e_.open->features & ~e_.vol.super.incompat) != 0;
+}
+
 sm::step log_writer::IDLE_tick() {
   if (e_.health != errc::ok || stopping_) return go(STOP);
   if (e_.credit.contended()) e_.pages.kick_daemon();
   bool work = wants_close() || (e_.open->empty() && wants_publish());
-  if (!work || (!e_.salted && e_.superblocks_busy)) {
+  if (!work || (wants_superblocks() && e_.superblocks_busy)) {
     asleep_ = true;
     return wait(IDLE, "log work");
   }
-  if (e_.salted) return go(CLOSE);
+  if (!wants_superblocks()) return go(CLOSE);
   salt_step_ = 0;
   return go(SALT);
 }
@@ -92,20 +96,26 @@ sm::step log_writer::SALT_tick() {
   if (io_error_ != errc::ok) return broken();
   if (salt_step_ == 0) {
     next_super_ = e_.vol.super;
-    if (!PLEACH_PLANTED("no_salt_bump")) next_super_.salt = new_salt(loop().env(), next_super_);
-    next_super_.first_seq = e_.next_seq;
-    e_.begin_incarnation(next_super_);
-    next_super_.clean_seq = 0;
-    next_super_.incarnation = next_super_.incarnation + 1;
+    next_super_.incompat = next_super_.incompat | e_.open->features;
+    if (!e_.salted) {
+      if (!PLEACH_PLANTED("no_salt_bump")) next_super_.salt = new_salt(loop().env(), next_super_);
+      next_super_.first_seq = e_.next_seq;
+      e_.begin_incarnation(next_super_);
+      next_super_.clean_seq = 0;
+      next_super_.incarnation = next_super_.incarnation + 1;
+    }
     next_super_.generation = next_super_.generation + 1;
   }
   if (salt_step_ == 2 * superblock_copies) {
     e_.vol.super = next_super_;
     e_.vol.copy_good.fill(true);
     e_.vol.copy_states.fill(copy_state::GOOD);
-    e_.prev_checksum = next_super_.salt;
+    if (!e_.salted) e_.prev_checksum = next_super_.salt;
     e_.salted = true;
-    return go(CLOSE);
+    if (!wants_superblocks()) return go(CLOSE);
+    // The open group has come to need a feature meanwhile.
+    salt_step_ = 0;
+    return go(SALT);
   }
   u32 copy = salt_step_ / 2;
   if (salt_step_++ % 2 == 0) {

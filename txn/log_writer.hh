@@ -5,7 +5,8 @@
 //     IDLE     await (somebody needs the open group durable, or it is large or old, or log space
 //              is short)
 //     SALT     once an opening, before its first log block: new salt and first_seq to all
-//              superblock copies, each written and flushed in turn
+//              superblock copies, each written and flushed in turn. Again before the first group
+//              that needs a feature bit which they do not name yet
 //     CLOSE    the open group is frozen; the next one opens; log_start and durable_upto of its
 //              blocks are taken
 //     EXTENTS  if the group refers to data written outside the log: flush that first
@@ -90,6 +91,7 @@ class log_writer final : public sm::machine<log_writer> {
 
   bool wants_close() const;
   bool wants_publish() const;
+  bool wants_superblocks() const;
   bool drain_some(u32& budget);
   void submit(log_stream::half& h, bool durable);
   void queue_flush();

@@ -67,6 +67,12 @@ void space_table::end_reservation(u64 block, u32 blocks, bool taken) {
   }
 }
 
+void space_table::shorten_reservation(u64 block, u32 blocks, u32 kept) {
+  PLEACH_ASSERT(kept > 0 && kept < blocks);
+  end_reservation(block, blocks, false);
+  insert(groups_[group_of(block)], {bit_of(block), kept}, lsn_none);
+}
+
 void space_table::freed(u64 block, u32 blocks, lsn_t lsn) {
   group& s = groups_[group_of(block)];
   if (s.free_bits != unknown) s.free_bits += blocks;

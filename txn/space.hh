@@ -45,6 +45,9 @@ class space_table {
   u64 reserve(u64 g, u32 blocks, u32 hint, cbytes page);
   /// A reservation is given back, or its bits are set (`taken`).
   void end_reservation(u64 block, u32 blocks, bool taken);
+  /// Gives the end of a reservation back.
+  /// REQUIRES: 0 < kept < blocks.
+  void shorten_reservation(u64 block, u32 blocks, u32 kept);
   void freed(u64 block, u32 blocks, lsn_t lsn);
   /// Drops freed runs of group `g` that have become reusable.
   /// RETURNS: runs dropped.

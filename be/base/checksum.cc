@@ -3,12 +3,27 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include <new>
+
 #include "be/base/assert.hh"
 
 namespace pleach {
 
 u64 hash64(cbytes data) { return XXH3_64bits(data.data(), data.size()); }
 u64 hash64(cbytes data, u64 seed) { return XXH3_64bits_withSeed(data.data(), data.size(), seed); }
+
+hash64_stream::hash64_stream() : state_(XXH3_createState()) {
+  if (state_ == nullptr) throw std::bad_alloc();
+  restart();
+}
+hash64_stream::~hash64_stream() { XXH3_freeState(static_cast<XXH3_state_t*>(state_)); }
+void hash64_stream::restart() { XXH3_64bits_reset(static_cast<XXH3_state_t*>(state_)); }
+void hash64_stream::add(cbytes data) {
+  XXH3_64bits_update(static_cast<XXH3_state_t*>(state_), data.data(), data.size());
+}
+u64 hash64_stream::value() const {
+  return XXH3_64bits_digest(static_cast<const XXH3_state_t*>(state_));
+}
 
 u64 granule_term(cbytes granule, u64 seed, u32 index) {
   PLEACH_ASSERT(granule.size() == granule_bytes);

@@ -14,6 +14,20 @@ namespace pleach {
 u64 hash64(cbytes data);
 u64 hash64(cbytes data, u64 seed);
 
+/// hash64 of bytes that come in pieces. Owns a little memory.
+class hash64_stream {
+ public:
+  hash64_stream();
+  hash64_stream(const hash64_stream&) = delete;
+  ~hash64_stream();
+  void restart();
+  void add(cbytes data);
+  u64 value() const;
+
+ private:
+  void* state_;
+};
+
 inline constexpr u32 granule_bytes = 512;
 
 /// The avalanche of XXH3 / murmur3: a bijection of u64.
