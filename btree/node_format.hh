@@ -95,14 +95,16 @@ struct child_reference {
 };
 static_assert(sizeof(child_reference) == 12);
 
-/// The value of a record with VALUE_INDIRECT: an immutable extent (one run) of raw bytes.
+/// The value of a record with VALUE_INDIRECT: an immutable extent of raw bytes, or the map of
+/// several (value_map_format.hh).
 struct value_reference {
   le64 length;    ///< bytes of the value
-  le64 run;       ///< page_addr of the run
-  le32 count;     ///< 1: `run` is the data itself
-  le32 gen;       ///< generation of the run, for its logged free
-  le64 checksum;  ///< XXH3-64 of the value
+  le64 run;       ///< page_addr of the run: data, or the map
+  le32 count;     ///< 1: `run` is the data itself; value_in_map | n: it is the map of n runs
+  le32 gen;       ///< of the group that wrote the reference, for the logged free
+  le64 checksum;  ///< XXH3-64 of the value, or of all blocks of the map
 };
+inline constexpr u32 value_in_map = 1u << 31;
 static_assert(sizeof(value_reference) == 32);
 
 inline constexpr u16 node_format_slotted = 1;
@@ -114,7 +116,7 @@ inline constexpr u32 max_fixed_places = 65535;
 /// log than moving slots (doc/performance.md).
 inline constexpr u32 max_fixed_record_bytes = 48;
 inline constexpr u32 max_key_bytes = 1024;        ///< inline keys
-inline constexpr u32 max_value_bytes = 1u << 20;  ///< one run
+inline constexpr u32 max_value_bytes = 64u << 20;
 inline constexpr u32 root_blocks = 1;             ///< a root keeps its address and its 4 KiB
 
 /// The value of a catalogue record; the key is the tree's name.

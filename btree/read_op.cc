@@ -1,5 +1,7 @@
 #include "btree/read_op.hh"
 
+#include <algorithm>
+
 #include "be/base/planted.hh"
 
 namespace pleach::btree {
@@ -215,7 +217,9 @@ sm::step read_op::found() {
   out.lsn = page_->last_lsn;
   if (errc code = deliver(leaf, i); !is_ok(code)) return fail(code);
   record rec = leaf.at(i);
-  if (to_.value && (rec.value_flags & VALUE_INDIRECT)) {
+  if (to_.range)
+    if (errc e = deliver_range(rec); !is_ok(e)) return fail(e);
+  if ((to_.value || to_.range) && (rec.value_flags & VALUE_INDIRECT)) {
     std::memcpy(&reference_, rec.value.data(), sizeof reference_);
     // Should the extent change under the read, the search goes on from the found record in the same
     // direction: the record may be gone by then, others behind it are not.
@@ -225,6 +229,7 @@ sm::step read_op::found() {
     below_ = rightmost_ = false;
     return go(EXTENT);
   }
+  if (to_.range) to_.range->pinned = true;
   return go(CLEANUP);
 }
 
@@ -255,6 +260,25 @@ errc read_op::deliver(const node_view& leaf, u32 i) {
   return errc::ok;
 }
 
+/// Takes the range of an inline value, or what the range is of an indirect one.
+errc read_op::deliver_range(const record& rec) {
+  value_range& r = *to_.range;
+  bool indirect = (rec.value_flags & VALUE_INDIRECT) != 0;
+  value_reference now{};
+  if (indirect) {
+    std::memcpy(&now, rec.value.data(), sizeof now);
+  } else {
+    now.length = rec.value.size();
+    now.checksum = hash64(rec.value);
+  }
+  if (r.pinned && std::memcmp(&now, &r.value, sizeof now) != 0) return errc::conflict;
+  r.total = now.length;
+  r.got = r.offset < now.length ? std::min<u64>(r.to.size(), now.length - r.offset) : 0;
+  if (!indirect && r.got != 0) std::memcpy(r.to.data(), rec.value.data() + r.offset, r.got);
+  r.value = now;
+  return errc::ok;
+}
+
 sm::step read_op::extent() {
   cache::page_cache& pages = tree_->ctx->pages;
   if (held_) pages.unpin(*held_);
@@ -263,32 +287,37 @@ sm::step read_op::extent() {
     u64 units = std::max<u64>(tree_->ctx->max_node_blocks, txn::extent_chunk_blocks);
     if (!pages.grants().take(grant_, *this, units)) return wait(EXTENT, "page frames");
   }
-  page_addr run(reference_.run);
-  u64 length = reference_.length;
-  if (length > run.size()) {
-    bad_ = run;
+  if (!sound_reference(reference_, tree_->ctx->engine.vol().super.blocks)) {
+    bad_ = page_addr(reference_.run);
     return fail(errc::corrupt);
   }
-  to_.value->resize(length);
-  extent_op_.reset();
-  extent_op_.prepare_read(tree_->ctx->engine, run,
-                          {reinterpret_cast<std::byte*>(to_.value->data()), length});
-  return sub(extent_op_, EXTENT_READ);
+  value_op_.reset();
+  if (to_.range) {
+    value_op_.prepare(*tree_->ctx, reference_, std::min<u64>(to_.range->offset, reference_.length),
+                      to_.range->got, to_.range->to.data());
+  } else {
+    to_.value->resize(reference_.length);
+    value_op_.prepare(*tree_->ctx, reference_, 0, reference_.length,
+                      reinterpret_cast<std::byte*>(to_.value->data()));
+  }
+  return sub(value_op_, EXTENT_READ);
 }
 
 sm::step read_op::extent_read() {
-  errc code = extent_op_.out.code;
-  cbytes value = as_bytes(*to_.value);
-  if (is_ok(code) && hash64(value) == reference_.checksum) {
-    out.code = show(value);
+  errc code = value_op_.out.code;
+  if (is_ok(code)) {
+    if (to_.range) to_.range->pinned = true;
+    if (to_.value) out.code = show(as_bytes(*to_.value));
     return go(CLEANUP);
   }
   // Overwritten meanwhile, or damaged: the same reference twice is damage.
   page_ref ref{page_addr(reference_.run), reference_.gen};
-  if (suspect_ == ref || ++restarts_ > restart_limit) {
+  if (suspect_ == ref) {
     bad_ = ref.addr;
-    return fail(is_ok(code) ? errc::corrupt : code);
+    return fail(code);
   }
+  // It is replaced faster than it can be read.
+  if (++restarts_ > restart_limit) return fail(errc::conflict);
   suspect_ = ref;
   return go(DOWN);
 }

@@ -18,7 +18,7 @@
 #include <string>
 
 #include "btree/tree.hh"
-#include "txn/extent_op.hh"
+#include "btree/value_read_op.hh"
 
 namespace pleach::btree {
 
@@ -47,6 +47,18 @@ struct leaf_copy {
   }
 };
 
+/// A range of a value, instead of all of it.
+struct value_range {
+  u64 offset = 0;
+  bytes to;       ///< the caller's
+  u64 got = 0;    ///< bytes copied; less than asked for only at the value's end
+  u64 total = 0;  ///< bytes of the value
+  /// A reader of one value: set by its first read; a later one that meets another value is a
+  /// `conflict`. An inline value counts as its length and hash, with `count` 0.
+  bool pinned = false;
+  value_reference value{};
+};
+
 #define PLEACH_READ_PHASES(X)                           \
   X(INIT, NOWAIT, DOWN, CLEANUP)                        \
   X(DOWN, NOWAIT, RESTART, ADMIT, LOAD, FOUND, CLEANUP) \
@@ -73,6 +85,7 @@ class read_op final : public sm::machine<read_op> {
     /// extent; `value` is used for nothing else then. False: the read ends with `callback_failed`.
     bool (*see)(void* datum, cbytes value) = nullptr;
     void* datum = nullptr;
+    value_range* range = nullptr;
   };
   /// `key` belongs to the caller until DONE.
   void prepare(tree& t, seek mode, cbytes key, const sink& to);
@@ -98,6 +111,7 @@ class read_op final : public sm::machine<read_op> {
     return mode_ == seek::AT_MOST || mode_ == seek::BEFORE || mode_ == seek::LAST;
   }
   errc deliver(const node_view& leaf, u32 index);
+  errc deliver_range(const record& rec);
   errc show(cbytes value) const;
 
   tree* tree_ = nullptr;
@@ -112,7 +126,7 @@ class read_op final : public sm::machine<read_op> {
   page_addr bad_;
   sm::claim grant_;
   u32 restarts_ = 0;
-  txn::extent_op extent_op_;
+  value_read_op value_op_;
   value_reference reference_;
   std::byte fence_[max_key_bytes];
 };

@@ -27,6 +27,11 @@ sm::step reclaim_op::tick(phase p) noexcept {
     case LOAD: return load();
     case LOADED: return loaded();
     case PLAN: return plan();
+    case MAP:
+      value_op_.reset();
+      value_op_.prepare_map(c, mapped_);
+      return sub(value_op_, MAPPED);
+    case MAPPED: return mapped();
     case ALLOC:
       alloc_op_.reset();
       alloc_op_.prepare(c.engine, space_, {}, frees_.span());
@@ -111,9 +116,60 @@ void reclaim_op::collect_extents(const node_view& leaf) {
   }
 }
 
+/// Is there a record with a map in the pinned leaves? One of them is freed at a time.
+bool reclaim_op::find_map() {
+  mapped_leaf_ = nullptr;
+  node_view bottom(path_[depth_ - 1]->reader());
+  u32 leaves = bottom.is_leaf() ? 1 : leaf_count_;
+  for (u32 l = 0; l < leaves; ++l) {
+    cache::descriptor* d = bottom.is_leaf() ? path_[depth_ - 1] : leaves_[l];
+    node_view leaf(d->reader());
+    for (u32 i = leaf.count(); i-- > 0;) {
+      record r = leaf.at(i);
+      if (!(r.value_flags & VALUE_INDIRECT)) continue;
+      std::memcpy(&mapped_, r.value.data(), sizeof mapped_);
+      if (!has_map(mapped_)) continue;
+      mapped_leaf_ = d;
+      mapped_index_ = i;
+      return true;
+    }
+  }
+  return false;
+}
+
+sm::step reclaim_op::mapped() {
+  if (errc e = value_op_.out.code; !is_ok(e)) {
+    bad_ = page_addr(mapped_.run);
+    return fail(e);
+  }
+  frees_.push_back(page_addr(mapped_.run));
+  for (page_addr run : value_op_.map().runs) frees_.push_back(run);
+  log_bytes_ = mapped_leaf_->size();
+  return go(ALLOC);
+}
+
+/// Log bytes of the step so far: pages that change, and of each free its record and its bits.
+u64 reclaim_op::credit() const {
+  constexpr u64 free_bytes = 48;
+  u64 bytes = log_bytes_, bitmaps = 0, group = ~u64{0};
+  for (page_addr a : frees_) {
+    bytes += free_bytes + a.blocks() / 8;
+    u64 g = tree_->ctx->engine.group_of(a);
+    if (g != group) ++bitmaps;
+    group = g;
+  }
+  return txn::engine::credit_bytes(bytes, depth_ + 1 + bitmaps);
+}
+
 sm::step reclaim_op::plan() {
   frees_.clear();
   log_bytes_ = 0;
+  if (find_map()) {
+    // Only this leaf changes: the frames of the others are for the bitmap pages of the runs.
+    tree_->ctx->pages.pin(*mapped_leaf_);
+    unpin_path();
+    return go(MAP);
+  }
   node_view bottom(path_[depth_ - 1]->reader());
   if (bottom.is_leaf()) {
     if (bottom.count() == 0) return go(REMOVE);
@@ -121,21 +177,25 @@ sm::step reclaim_op::plan() {
     log_bytes_ += bottom.size();
     return go(ALLOC);
   }
-  for (u32 i = 0; i < leaf_count_; ++i) {
-    frees_.push_back(leaves_[i]->addr);
-    collect_extents(node_view(leaves_[i]->reader()));
-  }
   for (u32 l = 0; l < depth_; ++l) {
     if (l > 0) frees_.push_back(path_[l]->addr);
     log_bytes_ += path_[l]->size();
+  }
+  for (u32 i = 0; i < leaf_count_; ++i) {
+    u32 before = frees_.size();
+    frees_.push_back(leaves_[i]->addr);
+    collect_extents(node_view(leaves_[i]->reader()));
+    if (i == 0 || credit() <= tree_->ctx->engine.largest_credit()) continue;
+    // So many extents hang on it that it is for the next step.
+    while (frees_.size() > before) frees_.pop_back();
+    while (leaf_count_ > i) tree_->ctx->pages.unpin(*leaves_[--leaf_count_]);
   }
   return go(ALLOC);
 }
 
 sm::step reclaim_op::open() {
   if (!is_ok(alloc_op_.out.code)) return fail(alloc_op_.out.code);
-  u64 need = txn::engine::credit_bytes(log_bytes_ + frees_.size() * 64, depth_ + frees_.size());
-  need = std::min(need, tree_->ctx->engine.largest_credit());
+  u64 need = std::min(credit(), tree_->ctx->engine.largest_credit());
   return tree_->ctx->engine.take_credit(credit_, *this, need) ? go(ACT) : wait(ACT, "log credit");
 }
 
@@ -152,6 +212,13 @@ void reclaim_op::free_extents_of(const node_view& leaf) {
 sm::step reclaim_op::act() {
   txn::engine& e = tree_->ctx->engine;
   if (errc code = e.health(); !is_ok(code)) return fail(code);
+  if (mapped_leaf_ != nullptr) {
+    for (page_addr run : value_op_.map().runs) e.free_run(space_, {run, mapped_.gen});
+    e.free_run(space_, {page_addr(mapped_.run), mapped_.gen});
+    erase_at(e.write(*mapped_leaf_), mapped_index_);
+    out.lsn = e.end(credit_);
+    return go(NEXT);
+  }
   node_view bottom(path_[depth_ - 1]->reader());
   if (bottom.is_leaf()) {
     free_extents_of(bottom);
@@ -181,13 +248,20 @@ sm::step reclaim_op::act() {
   return go(NEXT);
 }
 
+void reclaim_op::unpin_path() {
+  cache::page_cache& pages = tree_->ctx->pages;
+  for (u32 i = 0; i < depth_; ++i) pages.unpin(*path_[i]);
+  for (u32 i = 0; i < leaf_count_; ++i) pages.unpin(*leaves_[i]);
+  depth_ = leaf_count_ = 0;
+}
+
 void reclaim_op::give_back() {
   context& c = *tree_->ctx;
   if (loading_) c.pages.unpin(*loading_);
   loading_ = nullptr;
-  for (u32 i = 0; i < depth_; ++i) c.pages.unpin(*path_[i]);
-  for (u32 i = 0; i < leaf_count_; ++i) c.pages.unpin(*leaves_[i]);
-  depth_ = leaf_count_ = 0;
+  unpin_path();
+  if (mapped_leaf_) c.pages.unpin(*mapped_leaf_);
+  mapped_leaf_ = nullptr;
   c.engine.give_back(space_);
   c.engine.give_back(credit_);
   c.pages.grants().give_back(grant_);

@@ -4,6 +4,9 @@
 //       until the root is a leaf:
 //         descend along the last children to a node of level 1
 //         pin its last leaves      # a few; await loads: they name the extents of large values
+//         if a record of them has a value with a map:
+//           await the map; await space op and credit
+//           in one tick: free its runs and the map, delete the record; again from the top
 //         await space op for the frees; await credit
 //         in one tick: free the leaves and their extents; an emptied parent goes too, up to
 //                      the root, which becomes an empty leaf
@@ -24,7 +27,9 @@ namespace pleach::btree {
   X(DOWN, NOWAIT, LOAD, PLAN, CLEANUP) \
   X(LOAD, WAIT, LOADED, CLEANUP)       \
   X(LOADED, NOWAIT, DOWN, CLEANUP)     \
-  X(PLAN, NOWAIT, ALLOC, REMOVE)       \
+  X(PLAN, NOWAIT, MAP, ALLOC, REMOVE)  \
+  X(MAP, WAIT, MAPPED, CLEANUP)        \
+  X(MAPPED, NOWAIT, ALLOC, CLEANUP)    \
   X(ALLOC, WAIT, OPEN, CLEANUP)        \
   X(OPEN, WAIT, ACT, CLEANUP)          \
   X(ACT, NOWAIT, NEXT, CLEANUP)        \
@@ -50,8 +55,12 @@ class reclaim_op final : public sm::machine<reclaim_op> {
   sm::step load();
   sm::step loaded();
   sm::step plan();
+  sm::step mapped();
   sm::step open();
   sm::step act();
+  bool find_map();
+  u64 credit() const;
+  void unpin_path();
   void give_back();
   void free_extents_of(const node_view& leaf);
   void collect_extents(const node_view& leaf);
@@ -72,6 +81,10 @@ class reclaim_op final : public sm::machine<reclaim_op> {
   txn::space_claim space_;
   txn::alloc_op alloc_op_;
   sm::claim grant_, credit_;
+  value_reference mapped_{};  ///< the value with a map that this step frees
+  cache::descriptor* mapped_leaf_ = nullptr;  ///< pinned
+  u32 mapped_index_ = 0;
+  value_read_op value_op_;
   write_op remove_op_;
 };
 

@@ -10,13 +10,13 @@ u32 max_inline_record(const tree& t) {
   return max_inline_record(t.node_blocks);
 }
 
-errc check_lengths(const tree& t, cbytes key, cbytes value, length_fault& fault) {
+errc check_lengths(const tree& t, cbytes key, u64 value_bytes, length_fault& fault) {
   if (t.key_bytes != 0 && key.size() != t.key_bytes) {
     fault = {t.key_bytes, static_cast<u32>(key.size())};
     return errc::wrong_key_length;
   }
-  if (t.value_bytes != 0 && value.size() != t.value_bytes) {
-    fault = {t.value_bytes, static_cast<u32>(value.size())};
+  if (t.value_bytes != 0 && value_bytes != t.value_bytes) {
+    fault = {t.value_bytes, static_cast<u32>(value_bytes)};
     return errc::wrong_value_length;
   }
   return errc::ok;

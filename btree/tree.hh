@@ -30,6 +30,8 @@ struct context {
   sm::reactor& loop;
   tree_statistics stats{};
   u32 max_node_blocks = 16;
+  /// Longest run of a value; a longer value has a map. Tests make it short.
+  u32 max_run_blocks = max_page_blocks;
   u64 batch_units_hint = 0;  ///< frames that the last batch needed
   sm::gate gate{
       "write gate"};  ///< writers share it; one that restarted too often holds it alone (LOCKALL)
@@ -59,7 +61,7 @@ struct length_fault {
   u32 given = 0;
 };
 /// ERRORS: wrong_key_length, wrong_value_length, with the lengths in `fault`.
-errc check_lengths(const tree& t, cbytes key, cbytes value, length_fault& fault);
+errc check_lengths(const tree& t, cbytes key, u64 value_bytes, length_fault& fault);
 /// Blocks of the node class for records with keys up to `key_bytes`: the tree's own, or larger so
 /// that at least eight such keys fit.
 u32 node_class(const tree& t, u32 key_bytes);

@@ -4,7 +4,7 @@
 
 #include "be/space_policy.hh"
 #include "btree/load_op.hh"
-#include "txn/extent_op.hh"
+#include "btree/value_read_op.hh"
 
 namespace pleach::btree {
 
@@ -34,15 +34,22 @@ std::string text(cbytes b) {
   X(CLEANUP, NOWAIT, DONE)            \
   X(DONE, NOWAIT)
 
-/// Reads one extent under its own grant.
+/// Reads the map of a value, or all of its data against the checksums, under its own grant. The data
+/// is not kept.
 class extent_check_op final : public sm::machine<extent_check_op> {
  public:
   PLEACH_PHASES("extent_check", PLEACH_EXTENT_CHECK_PHASES)
 
-  void prepare(context& c, page_addr run, bytes into) {
+  void prepare(context& c, const value_reference& ref, bool map_only) {
+    reset();
+    value_op_.reset();
     ctx_ = &c;
-    extent_op_.prepare_read(c.engine, run, into);
+    if (map_only)
+      value_op_.prepare_map(c, ref);
+    else
+      value_op_.prepare(c, ref, 0, ref.length, nullptr);
   }
+  const value_map& map() const { return value_op_.map(); }
   sm::step tick(phase p) noexcept {
     switch (p) {
       case INIT:
@@ -52,9 +59,9 @@ class extent_check_op final : public sm::machine<extent_check_op> {
                    ? go(READ)
                    : wait(READ, "page frames");
       case READ:
-        return sub(extent_op_, CLEANUP);
+        return sub(value_op_, CLEANUP);
       case CLEANUP:
-        if (is_ok(out.code)) out.code = extent_op_.out.code;
+        if (is_ok(out.code)) out.code = value_op_.out.code;
         ctx_->pages.grants().give_back(grant_);
         return go(DONE);
       case DONE:
@@ -67,7 +74,7 @@ class extent_check_op final : public sm::machine<extent_check_op> {
  private:
   context* ctx_ = nullptr;
   sm::claim grant_;
-  txn::extent_op extent_op_;
+  value_read_op value_op_;
 };
 }  // namespace
 
@@ -254,22 +261,34 @@ void verifier::check_extent(const expectation& e, cbytes key, const value_refere
   page_addr run(ref.run);
   std::string where = fmt::format("extent {}+{} of tree {}, key \"{}\"", run.block(), run.blocks(),
                                   e.tree, as_text(key).substr(0, 64));
-  if (ref.count != 1 || !run || ref.length > run.size()) {
+  if (!sound_reference(ref, ctx_.engine.vol().super.blocks)) {
     problem(where, "corrupt: the value reference is unsound");
     return;
   }
   if (!mark(run.block(), run.blocks(), where)) return;
-  std::vector<std::byte> data(ref.length);
   extent_check_op op;
-  op.prepare(ctx_, run, data);
-  ctx_.loop.start(op);
-  if (status s = ctx_.loop.run_until(op); !s) op.out.code = s.error();
-  if (!is_ok(op.out.code))
-    problem(where, fmt::format("{}: it does not load ({})",
-                               class_of(op.out.code) == error_class::io ? "io" : "corrupt",
-                               sentence_of(op.out.code)));
-  else if (hash64(data) != ref.checksum)
-    problem(where, "corrupt: the value's checksum differs");
+  auto reads = [&](bool map_only) {
+    op.prepare(ctx_, ref, map_only);
+    ctx_.loop.start(op);
+    if (status s = ctx_.loop.run_until(op); !s) op.out.code = s.error();
+    if (is_ok(op.out.code)) return true;
+    const char* what = map_only ? "its map" : "it";
+    if (class_of(op.out.code) == error_class::corrupt)
+      problem(where, fmt::format("corrupt: {} differs from its checksum", what));
+    else
+      problem(where, fmt::format("{}: {} does not load ({})",
+                                 class_of(op.out.code) == error_class::io ? "io" : "corrupt", what,
+                                 sentence_of(op.out.code)));
+    return false;
+  };
+  if (has_map(ref)) {
+    if (!reads(true)) return;
+    if (op.map().tree_id != e.id || op.map().key_hash != hash64(key))
+      problem(where, "corrupt: its map belongs to another tree or key");
+    for (page_addr r : op.map().runs)
+      if (!mark(r.block(), r.blocks(), where)) return;
+  }
+  reads(false);
 }
 
 /// What is reachable against what the bitmaps say, both ways.

@@ -67,11 +67,12 @@ void write_applier::apply(write_item& item) {
 
 cbytes write_applier::stored_value(write_item& item, u8& flags) {
   flags = 0;
+  if (item.draft != nullptr) return stored_draft(item, flags);
   if (item.extent < 0) return item.value;
   page_ref run =
       engine_.take_run_at(op_.space_, op_.space_.runs[static_cast<u32>(item.extent)].addr);
   engine_.require_flush();
-  reference_.length = item.value.size();
+  reference_.length = item.value_bytes();
   reference_.run = run.addr.raw;
   reference_.count = 1;
   reference_.gen = run.gen;
@@ -80,10 +81,30 @@ cbytes write_applier::stored_value(write_item& item, u8& flags) {
   return {reinterpret_cast<const std::byte*>(&reference_), sizeof reference_};
 }
 
+/// The runs of a value with a map, and the map: reserved and written, now the store's.
+cbytes write_applier::stored_draft(write_item& item, u8& flags) {
+  value_draft& d = *item.draft;
+  for (page_addr run : d.map().runs) engine_.take_kept(op_.space_, run);
+  engine_.take_kept(op_.space_, d.map_run());
+  engine_.require_flush();
+  engine_.require_feature(feature_value_maps);
+  reference_ = d.reference(static_cast<generation_t>(engine_.lsn()));
+  // The next change of the same key in this batch frees it again.
+  if (op_.items_.size() > 1) op_.large().maps.push_back({reference_, d.map().runs});
+  d.taken();
+  flags = VALUE_INDIRECT;
+  return {reinterpret_cast<const std::byte*>(&reference_), sizeof reference_};
+}
+
 void write_applier::drop_extent(const record& old) {
   if (!(old.value_flags & VALUE_INDIRECT) || PLEACH_PLANTED("old_extent_not_freed")) return;
   value_reference ref;
   std::memcpy(&ref, old.value.data(), sizeof ref);
+  if (has_map(ref)) {
+    const known_map* map = op_.map_of(ref);
+    PLEACH_ASSERT(map != nullptr);  // the plan had it read
+    for (page_addr run : map->runs) engine_.free_run(op_.space_, {run, ref.gen});
+  }
   engine_.free_run(op_.space_, {page_addr(ref.run), ref.gen});
 }
 
@@ -106,7 +127,7 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
     if (r.found) {
       ++ctx_.stats.replaces;
       record old = n.at(r.index);
-      i64 grown = static_cast<i64>(item.value.size()) - static_cast<i64>(value_bytes(old));
+      i64 grown = static_cast<i64>(item.value_bytes()) - static_cast<i64>(value_bytes(old));
       if (item.old_value && !(old.value_flags & VALUE_INDIRECT))
         item.old_value->assign(reinterpret_cast<const char*>(old.value.data()), old.value.size());
       room there = room_for_replace(n, r.index, length);
@@ -121,7 +142,7 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
         return add_counts(*item.t, 0, grown);
       }
       // Too large for its leaf: out, and in again as if new.
-      add_counts(*item.t, -1, grown - static_cast<i64>(item.key.size() + item.value.size()));
+      add_counts(*item.t, -1, grown - static_cast<i64>(item.key.size() + item.value_bytes()));
       erase_at(w, r.index);
       d.ascending = 0;
     } else {
@@ -151,7 +172,7 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
     d.ascending = at_end ? static_cast<u16>(std::min<u32>(d.ascending + 1u, 1000)) : 0;
     break;
   }
-  add_counts(*item.t, 1, static_cast<i64>(item.key.size() + item.value.size()));
+  add_counts(*item.t, 1, static_cast<i64>(item.key.size() + item.value_bytes()));
 }
 
 void write_applier::erase(write_item& item, resident_path& path) {

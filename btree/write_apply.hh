@@ -45,6 +45,7 @@ class write_applier {
   void insert_or_replace(write_item& item, resident_path& path);
   void erase(write_item& item, resident_path& path);
   cbytes stored_value(write_item& item, u8& flags);
+  cbytes stored_draft(write_item& item, u8& flags);
   void create_root(write_item& item);
   void remove_root(const write_item& item);
   void drop_extent(const record& old);

@@ -45,7 +45,7 @@ void write_op::prepare(context& c, std::span<write_item> items, bool durable) {
   bad_ = {};
   wrong_length_ = {};
   old_is_read_ = false;
-  next_item_ = 0;
+  next_item_ = next_draft_ = 0;
   stand_ = probe_ = -1;
   pinned_units_ = 0;
   next_extent_ = 0;
@@ -57,6 +57,10 @@ sm::step write_op::tick(phase p) noexcept {
   switch (p) {
     case INIT:
       return init();
+    case DRAFT:
+      return draft();
+    case DRAFTED:
+      return drafted();
     case GATE:
       return gate();
     case ADMIT:
@@ -106,11 +110,54 @@ sm::step write_op::init() {
   for (const write_item& i : items_) {
     if (i.t->dropped) return fail(errc::tree_closed);
     if (i.key.size() > max_key_bytes) return fail(errc::key_too_large);
-    if (i.value.size() > max_value_bytes) return fail(errc::value_too_large);
+    if (i.value_bytes() > max_value_bytes) return fail(errc::value_too_large);
     if (i.kind == change::DELETE || editor_.fn != nullptr) continue;
-    if (errc e = check_lengths(*i.t, i.key, i.value, wrong_length_); !is_ok(e)) return fail(e);
+    if (errc e = check_lengths(*i.t, i.key, i.value_bytes(), wrong_length_); !is_ok(e)) return fail(e);
   }
   if (items_.empty()) return fail(errc::ok);
+  for (const write_item& i : items_)
+    if (wants_draft(i)) return go(DRAFT);
+  return go(GATE);
+}
+
+large_values& write_op::large() {
+  if (!large_) large_ = std::make_unique<large_values>();
+  return *large_;
+}
+
+bool write_op::wants_draft(const write_item& i) const {
+  if (i.draft != nullptr) return true;
+  bool value = i.kind == change::PUT || i.kind == change::UPDATE || i.kind == change::UPSERT;
+  return value && i.value.size() > u64{ctx_->max_run_blocks} * block_bytes;
+}
+
+const known_map* write_op::map_of(const value_reference& ref) const {
+  if (large_)
+    for (const known_map& m : large_->maps)
+      if (std::memcmp(&m.ref, &ref, sizeof ref) == 0) return &m;
+  return nullptr;
+}
+
+/// Writes the next value that needs a map. Nothing is held meanwhile but space, in memory.
+sm::step write_op::draft() {
+  while (!wants_draft(items_[next_draft_])) ++next_draft_;
+  write_item& i = items_[next_draft_];
+  bool streamed = i.draft != nullptr;
+  if (!streamed) {
+    large().drafts.push_back(std::make_unique<value_draft>());
+    i.draft = large().drafts.back().get();
+    i.draft->begin(*ctx_, i.t->id, i.key, i.value.size());
+  }
+  draft_op& w = large().writer;
+  w.reset();
+  w.prepare(*i.draft, streamed ? cbytes{} : i.value, true);
+  return sub(w, DRAFTED);
+}
+
+sm::step write_op::drafted() {
+  if (errc e = large_->writer.out.code; !is_ok(e)) return fail(e);
+  while (++next_draft_ < items_.size())
+    if (wants_draft(items_[next_draft_])) return go(DRAFT);
   return go(GATE);
 }
 
@@ -303,6 +350,7 @@ write_op::edited write_op::edit() {
       std::memcpy(&ref, old.value.data(), sizeof ref);
       if (!old_is_read_ || std::memcmp(&ref, &old_reference_, sizeof ref) != 0) {
         old_reference_ = ref;
+        old_map_only_ = false;
         return edited::OLD;
       }
       old_is_read_ = false;  // the editor changes it
@@ -318,9 +366,9 @@ write_op::edited write_op::edit() {
   item.value = as_bytes(*editor_.value);
   switch (decided_) {
     case verdict::STORE:
-      refusal_ = item.value.size() > max_value_bytes
+      refusal_ = item.value.size() > u64{ctx_->max_run_blocks} * block_bytes
                      ? errc::value_too_large
-                     : check_lengths(*item.t, item.key, item.value, wrong_length_);
+                     : check_lengths(*item.t, item.key, item.value.size(), wrong_length_);
       return is_ok(refusal_) ? answer : edited::REFUSED;
     case verdict::ERASE:
       return at.found ? answer : edited::NOTHING;
@@ -380,30 +428,37 @@ void write_op::remember_versions() {
 }
 
 sm::step write_op::old() {
-  std::string& value = old_value_of(items_.front());
-  page_addr run(old_reference_.run);
-  if (old_reference_.length > run.size()) {
-    bad_ = run;
-    return fail(errc::corrupt);
+  value_read_op& reader = large().reader;
+  reader.reset();
+  if (old_map_only_) {
+    reader.prepare_map(*ctx_, old_reference_);
+  } else {
+    if (!sound_reference(old_reference_, ctx_->engine.vol().super.blocks)) {
+      bad_ = page_addr(old_reference_.run);
+      return fail(errc::corrupt);
+    }
+    std::string& value = editor_.fn != nullptr
+                             ? *editor_.value
+                             : *items_[static_cast<u32>(plan_.read_old)].old_value;
+    value.resize(old_reference_.length);
+    reader.prepare(*ctx_, old_reference_, 0, value.size(),
+                   reinterpret_cast<std::byte*>(value.data()));
   }
-  value.resize(old_reference_.length);
-  extent_op_.reset();
-  extent_op_.prepare_read(ctx_->engine, run,
-                          {reinterpret_cast<std::byte*>(value.data()), value.size()});
-  return sub(extent_op_, OLD_READ);
+  return sub(reader, OLD_READ);
 }
 
 sm::step write_op::old_read() {
-  const std::string& value = old_value_of(items_.front());
-  errc code = extent_op_.out.code;
-  if (is_ok(code) && hash64(as_bytes(value)) == old_reference_.checksum) {
-    old_is_read_ = true;
+  errc code = large_->reader.out.code;
+  if (is_ok(code)) {
+    if (has_map(old_reference_) && map_of(old_reference_) == nullptr)
+      large_->maps.push_back({old_reference_, large_->reader.map().runs});
+    if (!old_map_only_) old_is_read_ = true;
     return go(PLAN);
   }
   page_ref run{page_addr(old_reference_.run), old_reference_.gen};
   if (suspect_ == run) {
     bad_ = run.addr;
-    return fail(is_ok(code) ? errc::corrupt : code);
+    return fail(code);
   }
   suspect_ = run;
   return start_again(ctx_->stats.restart_stale);
@@ -553,6 +608,13 @@ sm::step write_op::cleanup() {
   pins_.release();
   spares_.release();
   plan_.clear();
+  if (large_) {
+    for (write_item& i : items_)
+      for (auto& d : large_->drafts)
+        if (i.draft == d.get()) i.draft = nullptr;
+    for (auto& d : large_->drafts) d->give_back();
+    large_.reset();
+  }
   return go(DONE);
 }
 

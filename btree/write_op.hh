@@ -2,12 +2,14 @@
 // One record is a batch of one.
 //
 //     write(items):                                  # sorted by tree and key
+//       write the values that need a map into drafts # before anything is held; kept over restarts
 //       await gate (shared; alone after a few restarts)
 //       await grant of frames                        # too small: give all back, ask for more
 //       for item in items: pin the path to its leaf  # await loads
 //       modify: ask the editor about the record     # not again unless the record has changed
 //       plan: per leaf and upwards: fits | grow | split | push down | unlink | merge
 //       if a leaf may become empty: pin the path to its neighbour
+//       if a value with a map is replaced or deleted: await its map, which names what to free
 //       await space for new pages and extents; write extents
 //       await spare frames; await log credit
 //       check: nothing planned for has changed, or a new plan fits what is held;
@@ -29,6 +31,8 @@
 
 #include "be/base/inline_vector.hh"
 #include "btree/tree.hh"
+#include "btree/value_draft.hh"
+#include "btree/value_read_op.hh"
 #include "txn/alloc_op.hh"
 #include "txn/extent_op.hh"
 
@@ -68,6 +72,24 @@ struct write_item {
   i32 leaf = -1;    ///< index of the pinned leaf
   i32 extent = -1;  ///< index of the reserved run of a large value
   u64 value_checksum = 0;
+  /// The value, if it has a map: the caller's (a value that was streamed), or the op's own.
+  value_draft* draft = nullptr;
+
+  u64 value_bytes() const { return draft ? draft->length() : value.size(); }
+};
+
+/// The runs of a value that the op may free, by the reference to it.
+struct known_map {
+  value_reference ref;
+  std::vector<page_addr> runs;
+};
+
+/// What a write needs only if values with maps take part in it.
+struct large_values {
+  std::vector<std::unique_ptr<value_draft>> drafts;  ///< own ones
+  draft_op writer;
+  value_read_op reader;
+  std::vector<known_map> maps;
 };
 
 /// A pinned page and what the plan says about it.
@@ -97,7 +119,7 @@ struct write_plan {
   u64 units = 0;            ///< spare frames and bitmap pages
   bool may_change = false;  ///< false: nothing to do (deletes of absent keys)
   i32 probe = -1;           ///< pinned leaf whose neighbour path must be pinned first
-  i32 read_old = -1;        ///< item whose old value is an extent that must be read first
+  i32 read_old = -1;        ///< item whose old value, or the map of it, must be read first
   errc verdict = errc::ok;  ///< exists, not_found, ...: the outcome without any change
   bool stale = false;       ///< a leaf no longer holds its key: start again
   void clear();
@@ -105,7 +127,9 @@ struct write_plan {
 };
 
 #define PLEACH_WRITE_PHASES(X)                              \
-  X(INIT, NOWAIT, GATE, CLEANUP)                            \
+  X(INIT, NOWAIT, DRAFT, GATE, CLEANUP)                     \
+  X(DRAFT, WAIT, DRAFTED, CLEANUP)                          \
+  X(DRAFTED, NOWAIT, DRAFT, GATE, CLEANUP)                  \
   X(GATE, WAIT, ADMIT, GATE, CLEANUP)                       \
   X(ADMIT, WAIT, DOWN, CLEANUP)                             \
   X(DOWN, NOWAIT, LOAD, PLAN, RESTART, CLEANUP)             \
@@ -154,6 +178,8 @@ class write_op final : public sm::machine<write_op> {
   friend class write_applier;
 
   sm::step init();
+  sm::step draft();
+  sm::step drafted();
   sm::step gate();
   sm::step admit();
   sm::step down();
@@ -183,9 +209,6 @@ class write_op final : public sm::machine<write_op> {
     STALE  ///< the leaf does not hold the key
   };
   edited edit();
-  std::string& old_value_of(const write_item& i) {
-    return editor_.fn ? *editor_.value : *i.old_value;
-  }
 
   sm::step start_again(u64& cause);
   sm::step ask_for_more(u64 units);
@@ -196,6 +219,9 @@ class write_op final : public sm::machine<write_op> {
   u64 first_grant() const;
   u64 grant_limit() const;
   void remember_versions();
+  large_values& large();
+  bool wants_draft(const write_item& i) const;
+  const known_map* map_of(const value_reference& ref) const;
 
   context* ctx_ = nullptr;
   std::span<write_item> items_;
@@ -209,6 +235,7 @@ class write_op final : public sm::machine<write_op> {
   bool alone_ = false;  ///< next time through the gate: exclusive
   u32 restarts_ = 0;
   u32 next_item_ = 0;
+  u32 next_draft_ = 0;
   i32 stand_ = -1;  ///< pinned page where the current descent stands
   i32 probe_ = -1;  ///< the descent is a probe for the neighbour of this pinned leaf
   page_ref need_, suspect_;
@@ -232,6 +259,8 @@ class write_op final : public sm::machine<write_op> {
   txn::extent_op extent_op_;
   value_reference old_reference_{};
   bool old_is_read_ = false;
+  bool old_map_only_ = false;
+  std::unique_ptr<large_values> large_;
   tree_record created_{};
 };
 

@@ -55,6 +55,7 @@ u64 change_bytes(const node_view& n, u32 changes, u32 added) {
 /// A value moves to an extent if its record is too large for a leaf, but only where the reference
 /// is smaller than the value.
 bool goes_to_extent(const tree& t, const write_item& i) {
+  if (i.draft != nullptr) return true;
   return i.key.size() + i.value.size() > max_inline_record(t) &&
          i.value.size() > sizeof(value_reference);
 }
@@ -107,6 +108,30 @@ void write_planner::free_later(write_plan& out, page_addr a) {
   for (page_addr b : out.frees)
     if (a == b) return;
   out.frees.push_back(a);
+}
+
+/// One address a group is enough for its bitmap page to be pinned.
+void write_planner::pin_bitmap(write_plan& out, page_addr a) {
+  u64 group = ctx_.engine.group_of(a);
+  for (page_addr b : out.frees)
+    if (ctx_.engine.group_of(b) == group) return;
+  out.frees.push_back(a);
+}
+
+void write_planner::touch_runs(write_plan& out, page_addr map, const std::vector<page_addr>& runs,
+                               bool frees) {
+  // Of each run: its bits, rounded to granules at both ends, the header of their log run, and its
+  // FREE record.
+  constexpr u64 run_bytes = 24, free_bytes = 24;
+  u64 group = ~u64{0};
+  auto one = [&](page_addr r) {
+    pin_bitmap(out, r);
+    bytes_ += run_bytes + r.blocks() / 8 + (frees ? free_bytes : 0);
+    if (ctx_.engine.group_of(r) != group) ++pages_;
+    group = ctx_.engine.group_of(r);
+  };
+  for (page_addr r : runs) one(r);
+  one(map);
 }
 
 void write_planner::compute(write_plan& out) {
@@ -188,11 +213,17 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
     if (old.value_flags & VALUE_INDIRECT) {
       value_reference ref;
       std::memcpy(&ref, old.value.data(), sizeof ref);
-      free_later(out, page_addr(ref.run));
-      if (item.old_value &&
-          !(op_.old_is_read_ && std::memcmp(&ref, &op_.old_reference_, sizeof ref) == 0)) {
+      bool is_read = op_.old_is_read_ && std::memcmp(&ref, &op_.old_reference_, sizeof ref) == 0;
+      const known_map* map = has_map(ref) ? op_.map_of(ref) : nullptr;
+      if (map != nullptr)
+        touch_runs(out, page_addr(ref.run), map->runs, true);
+      else
+        free_later(out, page_addr(ref.run));
+      bool wants_value = item.old_value && !is_read;
+      if (out.read_old < 0 && (wants_value || (has_map(ref) && map == nullptr))) {
         op_.old_reference_ = ref;
-        out.read_old = 0;
+        op_.old_map_only_ = !wants_value;
+        out.read_old = static_cast<i32>(&item - op_.items_.data());
       }
     }
   }
@@ -208,7 +239,9 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
   }
   u32 length = value_length(*item.t, item);
   item.extent = -1;
-  if (goes_to_extent(*item.t, item)) {
+  if (item.draft != nullptr) {
+    touch_runs(out, item.draft->map_run(), item.draft->map().runs, false);
+  } else if (goes_to_extent(*item.t, item)) {
     item.extent = static_cast<i32>(out.needs.size());
     u32 blocks = static_cast<u32>(ceil_div<u64>(item.value.size(), block_bytes));
     out.needs.push_back({blocks, 0});

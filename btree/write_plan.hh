@@ -31,6 +31,9 @@ class write_planner {
     ++pages_;
   }
   void free_later(write_plan& out, page_addr a);
+  /// Runs of a value with a map that are taken, or freed: their bitmap pages and their log bytes.
+  void touch_runs(write_plan& out, page_addr map, const std::vector<page_addr>& runs, bool frees);
+  void pin_bitmap(write_plan& out, page_addr a);
 
   write_op& op_;
   context& ctx_;
