@@ -81,11 +81,11 @@ class read_op final : public sm::machine<read_op> {
     std::string* key = nullptr;
     std::string* value = nullptr;
     leaf_copy* copy = nullptr;
+    value_range* range = nullptr;
     /// Sees the value where it lies, in the node, or in `value`, which must be there, if it is an
     /// extent; `value` is used for nothing else then. False: the read ends with `callback_failed`.
     bool (*see)(void* datum, cbytes value) = nullptr;
     void* datum = nullptr;
-    value_range* range = nullptr;
   };
   /// `key` belongs to the caller until DONE.
   void prepare(tree& t, seek mode, cbytes key, const sink& to);

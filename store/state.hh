@@ -79,6 +79,9 @@ struct operation_access {
 
 /// RETURNS: why an operation on `t` cannot even start, or ok.
 errc check_tree(const std::shared_ptr<tree_state>& t, bool writes);
+/// A ranged read; `range`: of a reader that goes on with one value, or null.
+operation read_range(const std::shared_ptr<tree_state>& t, std::string_view key, u64 offset,
+                     std::span<char> out, std::size_t& got, btree::value_range* range);
 error public_error(const store_layer::trouble& t);
 /// What an answer says besides code and LSN.
 inline void tell_write(answer& a, const btree::write_op& op) {

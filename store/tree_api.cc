@@ -78,8 +78,8 @@ class write_body final : public body {
   void finish(answer& a) override { internal::tell_write(a, op); }
 };
 
-operation read(const std::shared_ptr<tree_state>& t, btree::seek mode, std::string_view key,
-               const btree::read_op::sink& to) {
+operation read_one(const std::shared_ptr<tree_state>& t, btree::seek mode, std::string_view key,
+                   const btree::read_op::sink& to) {
   internal::store_state* s = t ? t->store.get() : nullptr;
   if (errc e = check_tree(t, false); !is_ok(e)) return operation_access::refuse(s, e);
   return operation_access::with<read_body>(s, [&](read_body& b) {
@@ -108,7 +108,7 @@ const std::string& tree::name() const {
 std::uint64_t tree::id() const { return state_ ? state_->open->t.id : 0; }
 
 operation tree::get(std::string_view key, std::string& value) {
-  return read(state_, btree::seek::EXACT, key, {nullptr, &value, nullptr});
+  return read_one(state_, btree::seek::EXACT, key, {nullptr, &value, nullptr});
 }
 operation tree::visit(std::string_view key, viewer fn, void* datum) {
   internal::store_state* s = state_ ? state_->store.get() : nullptr;
@@ -119,7 +119,7 @@ operation tree::visit(std::string_view key, viewer fn, void* datum) {
     b.fn = fn;
     b.datum = datum;
     b.op.prepare(state_->open->t, btree::seek::EXACT, as_bytes(key),
-                 {nullptr, &b.large, nullptr, &visit_body::see, &b});
+                 {nullptr, &b.large, nullptr, nullptr, &visit_body::see, &b});
   });
 }
 operation tree::modify(std::string_view key, std::string& value, editor fn, void* datum,
@@ -136,24 +136,28 @@ operation tree::modify(std::string_view key, std::string& value, editor fn, void
   });
 }
 
-operation tree::exists(std::string_view key) { return read(state_, btree::seek::EXACT, key, {}); }
+operation tree::read(std::string_view key, std::uint64_t offset, std::span<char> out,
+                     std::size_t& got) {
+  return internal::read_range(state_, key, offset, out, got, nullptr);
+}
+operation tree::exists(std::string_view key) { return read_one(state_, btree::seek::EXACT, key, {}); }
 operation tree::get_at_least(std::string_view key, std::string& found_key, std::string& value) {
-  return read(state_, btree::seek::AT_LEAST, key, {&found_key, &value, nullptr});
+  return read_one(state_, btree::seek::AT_LEAST, key, {&found_key, &value, nullptr});
 }
 operation tree::get_at_most(std::string_view key, std::string& found_key, std::string& value) {
-  return read(state_, btree::seek::AT_MOST, key, {&found_key, &value, nullptr});
+  return read_one(state_, btree::seek::AT_MOST, key, {&found_key, &value, nullptr});
 }
 operation tree::min(std::string& key, std::string& value) {
-  return read(state_, btree::seek::AT_LEAST, {}, {&key, &value, nullptr});
+  return read_one(state_, btree::seek::AT_LEAST, {}, {&key, &value, nullptr});
 }
 operation tree::max(std::string& key, std::string& value) {
-  return read(state_, btree::seek::LAST, {}, {&key, &value, nullptr});
+  return read_one(state_, btree::seek::LAST, {}, {&key, &value, nullptr});
 }
 operation tree::next(std::string_view key, std::string& found_key, std::string& value) {
-  return read(state_, btree::seek::AFTER, key, {&found_key, &value, nullptr});
+  return read_one(state_, btree::seek::AFTER, key, {&found_key, &value, nullptr});
 }
 operation tree::prev(std::string_view key, std::string& found_key, std::string& value) {
-  return read(state_, btree::seek::BEFORE, key, {&found_key, &value, nullptr});
+  return read_one(state_, btree::seek::BEFORE, key, {&found_key, &value, nullptr});
 }
 
 operation tree::put(std::string_view key, std::string_view value, durability d) {

@@ -151,6 +151,8 @@ class store;
 class tree;
 class cursor;
 class batch;
+class value_reader;
+class value_writer;
 namespace internal {
 struct store_state;
 struct tree_state;
@@ -192,6 +194,8 @@ class operation {
   friend class tree;
   friend class cursor;
   friend class batch;
+  friend class value_reader;
+  friend class value_writer;
   friend struct internal::operation_access;
   operation(internal::store_state* s, void (*make)(operation&, void*), void* context);
 
@@ -220,6 +224,11 @@ class tree {
   /// Exact. `fn` sees the value where it lies in the page, until it returns; it is called once,
   /// must not use the store, and must not throw. False: the operation ends with `callback_failed`.
   operation visit(std::string_view key, viewer fn, void* datum);
+  /// A range of the value: bytes from `offset` on, as many as `out` takes and the value has, of one
+  /// version of it; `got` says how many. Memory and I/O are those of the range, not of the value,
+  /// where the value is longer than 1 MiB. `out` and `got` belong to the operation until it is done.
+  operation read(std::string_view key, std::uint64_t offset, std::span<char> out,
+                 std::size_t& got);
   /// Least key >= `key` / greatest key <= `key`.
   operation get_at_least(std::string_view key, std::string& found_key, std::string& value);
   operation get_at_most(std::string_view key, std::string& found_key, std::string& value);
@@ -253,8 +262,56 @@ class tree {
   friend class store;
   friend class cursor;
   friend class batch;
+  friend class value_reader;
+  friend class value_writer;
   friend struct internal::operation_access;
   std::shared_ptr<internal::tree_state> state_;
+};
+
+/// Reads one value piece by piece. All pieces are of the value that the first read met: once it is
+/// replaced or deleted a read answers `conflict` or `not_found`, never bytes of another value.
+class value_reader {
+ public:
+  value_reader(const tree& t, std::string_view key);
+  value_reader(const value_reader&) = delete;
+  value_reader& operator=(const value_reader&) = delete;
+  ~value_reader();
+
+  /// As tree::read. One at a time.
+  operation read(std::uint64_t offset, std::span<char> out, std::size_t& got);
+  /// Bytes of the value, known after the first read that was ok.
+  std::uint64_t size() const;
+
+ private:
+  struct state;
+  std::unique_ptr<state> state_;
+};
+
+/// Writes one value piece by piece, for an upsert. Nothing is visible before the commit; what is
+/// written until then is reserved in memory only, so that a crash leaks nothing, and destroying the
+/// writer gives it back. Takes up to 64 KiB of memory, besides what an operation borrows of the
+/// store's budget while it runs.
+class value_writer {
+ public:
+  /// `expected_bytes`: of the whole value, 0 if unknown; a wrong number costs only time.
+  value_writer(const tree& t, std::string_view key, std::uint64_t expected_bytes = 0);
+  value_writer(const value_writer&) = delete;
+  value_writer& operator=(const value_writer&) = delete;
+  /// REQUIRES: no operation of it is in flight.
+  ~value_writer();
+
+  /// Appends `more`, the caller's until the operation is done. One at a time, in order.
+  /// ERRORS: too_large beyond limits().value_bytes, no_space, ... After any error the writer takes
+  /// nothing more: destroy it.
+  operation write(std::span<const char> more);
+  /// Makes the value visible; also an empty one. Once.
+  operation commit(durability d = durability::durable);
+  /// Bytes written so far.
+  std::uint64_t size() const;
+
+ private:
+  struct state;
+  std::unique_ptr<state> state_;
 };
 
 /// Changes of several trees that become visible and durable together or not at all. Reusable after

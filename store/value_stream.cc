@@ -1,0 +1,156 @@
+// Large values piece by piece: ranged reads, value_reader, value_writer.
+#include "btree/value_draft.hh"
+#include "store/state.hh"
+
+namespace pleach {
+
+using internal::body;
+using internal::check_tree;
+using internal::operation_access;
+using internal::tree_state;
+
+namespace {
+
+class range_body final : public body {
+ public:
+  std::shared_ptr<tree_state> tree;
+  btree::value_range own;
+  btree::value_range* range = nullptr;
+  std::size_t* got = nullptr;
+  btree::read_op op;
+  sm::op& engine_op() override { return op; }
+  void finish(answer& a) override {
+    a.page = op.bad_page().raw;
+    *got = a.code == 0 ? range->got : 0;
+  }
+};
+
+}  // namespace
+
+operation internal::read_range(const std::shared_ptr<tree_state>& t, std::string_view key,
+                               u64 offset, std::span<char> out, std::size_t& got,
+                               btree::value_range* range) {
+  store_state* s = t ? t->store.get() : nullptr;
+  got = 0;
+  if (errc e = check_tree(t, false); !is_ok(e)) return operation_access::refuse(s, e);
+  return operation_access::with<range_body>(s, [&](range_body& b) {
+    b.tree = t;
+    b.range = range ? range : &b.own;
+    b.range->offset = offset;
+    b.range->to = {reinterpret_cast<std::byte*>(out.data()), out.size()};
+    b.got = &got;
+    btree::read_op::sink to;
+    to.range = b.range;
+    b.op.prepare(t->open->t, btree::seek::EXACT, as_bytes(key), to);
+  });
+}
+
+// --- reading ---
+
+struct value_reader::state {
+  std::shared_ptr<tree_state> tree;
+  std::string key;
+  btree::value_range range;
+};
+
+value_reader::value_reader(const tree& t, std::string_view key)
+    : state_(std::make_unique<state>()) {
+  state_->tree = operation_access::state_of(t);
+  state_->key = key;
+}
+value_reader::~value_reader() = default;
+
+operation value_reader::read(std::uint64_t offset, std::span<char> out, std::size_t& got) {
+  return internal::read_range(state_->tree, state_->key, offset, out, got, &state_->range);
+}
+
+std::uint64_t value_reader::size() const {
+  return state_->range.pinned ? state_->range.total : 0;
+}
+
+// --- writing ---
+
+struct value_writer::state {
+  std::shared_ptr<tree_state> tree;
+  std::string key;
+  btree::value_draft draft;
+  bool begun = false, committed = false;
+};
+
+namespace {
+
+class append_body final : public body {
+ public:
+  btree::draft_op op;
+  sm::op& engine_op() override { return op; }
+};
+
+class commit_body final : public body {
+ public:
+  std::shared_ptr<tree_state> tree;
+  btree::write_item item;
+  btree::write_op op;
+  sm::op& engine_op() override { return op; }
+  void finish(answer& a) override { a.page = op.bad_page().raw; }
+};
+
+}  // namespace
+
+value_writer::value_writer(const tree& t, std::string_view key, std::uint64_t expected_bytes)
+    : state_(std::make_unique<state>()) {
+  state& s = *state_;
+  s.tree = operation_access::state_of(t);
+  s.key = key;
+  if (!is_ok(check_tree(s.tree, true))) return;
+  btree::tree& open = s.tree->open->t;
+  s.draft.begin(*open.ctx, open.id, as_bytes(s.key), expected_bytes);
+  s.begun = true;
+}
+
+value_writer::~value_writer() {
+  state& s = *state_;
+  if (!s.begun) return;
+  bool engine_lives = s.tree->store->c != nullptr && !s.tree->store->c->closed;
+  if (engine_lives)
+    s.draft.give_back();
+  else
+    s.draft.abandon();
+}
+
+operation value_writer::write(std::span<const char> more) {
+  state& s = *state_;
+  internal::store_state* store = s.tree ? s.tree->store.get() : nullptr;
+  errc e = check_tree(s.tree, true);
+  if (is_ok(e) && (!s.begun || s.committed)) e = errc::invalid;
+  if (!is_ok(e)) return operation_access::refuse(store, e);
+  return operation_access::with<append_body>(
+      store, [&](append_body& b) { b.op.prepare(s.draft, std::as_bytes(more), false); });
+}
+
+operation value_writer::commit(durability d) {
+  state& s = *state_;
+  internal::store_state* store = s.tree ? s.tree->store.get() : nullptr;
+  errc e = check_tree(s.tree, true);
+  if (is_ok(e) && (!s.begun || s.committed)) e = errc::invalid;
+  if (is_ok(e)) e = s.draft.broken();
+  if (!is_ok(e)) return operation_access::refuse(store, e);
+  s.committed = true;
+  return operation_access::with<commit_body>(store, [&](commit_body& b) {
+    b.tree = s.tree;
+    b.item.t = &s.tree->open->t;
+    b.item.kind = btree::change::UPSERT;
+    b.item.key = as_bytes(s.key);
+    // Less than a chunk is still in memory: a value like any other.
+    if (s.draft.outside())
+      b.item.draft = &s.draft;
+    else
+      b.item.value = s.draft.small();
+    b.op.prepare(*s.tree->open->t.ctx, {&b.item, 1}, d == durability::durable);
+  });
+}
+
+std::uint64_t value_writer::size() const {
+  return state_->draft.length();
+}
+
+}  // namespace pleach
