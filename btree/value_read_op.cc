@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "be/base/planted.hh"
+
 namespace pleach::btree {
 
 void value_read_op::prepare(context& c, const value_reference& ref, u64 from, u64 length,
@@ -119,7 +121,8 @@ bool value_read_op::take(u64 at, cbytes blocks) {
     u32 index = static_cast<u32>(block % value_chunk_blocks);
     sum_ += chunk_term(blocks.subspan(done, block_bytes), index);
     if (index + 1 != value_chunk_blocks && block + 1 != map_->blocks()) continue;
-    if (sum_ != map_->sums[block / value_chunk_blocks]) return false;
+    bool same = sum_ == map_->sums[block / value_chunk_blocks];
+    if (!same && !PLEACH_PLANTED("chunk_not_checked")) return false;
     sum_ = 0;
   }
   copy(at, blocks);

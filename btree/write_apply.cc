@@ -103,7 +103,8 @@ void write_applier::drop_extent(const record& old) {
   if (has_map(ref)) {
     const known_map* map = op_.map_of(ref);
     PLEACH_ASSERT(map != nullptr);  // the plan had it read
-    for (page_addr run : map->runs) engine_.free_run(op_.space_, {run, ref.gen});
+    if (!PLEACH_PLANTED("map_runs_not_freed"))
+      for (page_addr run : map->runs) engine_.free_run(op_.space_, {run, ref.gen});
   }
   engine_.free_run(op_.space_, {page_addr(ref.run), ref.gen});
 }

@@ -143,6 +143,7 @@ attempt<void> core::bring_up() {
   scratch_ = std::make_unique<std::byte[]>(u64{node_blocks} * block_bytes);
   ctx.reset(new btree::context{*engine, *pages, loop});
   ctx->max_node_blocks = node_blocks;
+  if (options.max_run_blocks != 0) ctx->max_run_blocks = options.max_run_blocks;
   ctx->scratch = scratch_.get();
   ctx->scratch_bytes = node_blocks * block_bytes;
   catalogue = std::make_unique<btree::tree>(*ctx);

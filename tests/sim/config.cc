@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "be/base/checksum.hh"
 #include "be/space_policy.hh"
 
@@ -21,6 +23,15 @@ void lean(config& c, hint h, random_stream& r) {
       c.log_blocks = 32 + r.below(8);
       c.max_node_blocks = 1;
       c.ops_per_cycle = 600;
+      break;
+    case hint::MAPS:
+      c.max_run_blocks = 1;
+      c.large_per_mille = 500;
+      c.large_bytes = 400 << 10;
+      c.key_space = 30;
+      c.write_per_mille = 800;
+      c.ops_per_cycle = 250;
+      c.durable_per_mille = 800;
       break;
     case hint::EXTENTS:
       c.value_class = 3;
@@ -111,6 +122,16 @@ void draw_lengths(config& c) {
   for (fixed_lengths& l : c.lengths)
     if (r.chance(700)) l = one_of(r, shapes);
 }
+/// Values with maps: many runs of few blocks, or few long ones.
+void draw_large(config& c) {
+  random_stream r(mix64(c.seed + 0x1a46e));
+  if (r.chance(450)) c.max_run_blocks = one_of(r, {1u, 2u, 5u, 16u, 40u});
+  if (!r.chance(300)) return;
+  c.large_per_mille = one_of(r, {20u, 100u, 300u});
+  c.large_bytes = one_of(r, {100u << 10, 500u << 10, 2200u << 10});
+  c.volume_bytes = std::max(c.volume_bytes, (u64{6} << 20) + r.below(u64{12} << 20));
+  c.key_space = std::min(c.key_space, 200u);
+}
 /// From a stream of its own: what it draws does not change the rest of a seed.
 void draw_growth(config& c) {
   random_stream r(mix64(c.seed + 0x960f));
@@ -119,6 +140,7 @@ void draw_growth(config& c) {
     c.volume_bytes = (u64{group_blocks_max} - 1 - r.below(600)) * block_bytes;
     c.grow_per_mille = 30;
   }
+  draw_large(c);
   if (c.trouble == trouble_kind::NONE && r.chance(80)) c.trouble = trouble_kind::HANG;
 }
 }  // namespace
@@ -180,11 +202,12 @@ std::string config::words() const {
       "volume {} KiB, log {} blocks, nodes to {} blocks, cache +{} KiB, trees {}, keys {} shape "
       "{}, values {}, in flight {}, cycles {} x {} ops, "
       "durable {}, writes {}, deletes {}, batches {} of {}, wave {}, ddl {}, chaos {}, grows {}, "
-      "trouble {}{}",
+      "runs of {} blocks, large {} to {} KiB, trouble {}{}",
       volume_bytes >> 10, log_blocks, max_node_blocks, extra_cache >> 10, trees, key_space,
       key_shape, value_class, in_flight, cycles, ops_per_cycle, durable_per_mille, write_per_mille,
       delete_per_mille, batch_per_mille, batch_max, wave, ddl_per_mille, chaos_per_mille,
-      grow_per_mille, static_cast<int>(trouble), fixed);
+      grow_per_mille, max_run_blocks, large_per_mille, large_bytes >> 10,
+      static_cast<int>(trouble), fixed);
 }
 
 }  // namespace pleach::sim

@@ -36,7 +36,8 @@ enum class hint : u8 {
   BIG_GROUPS,
   FAULT_SHORT,
   CLOSE,
-  DAMAGE
+  DAMAGE,
+  MAPS
 };
 
 /// Of a tree; 0: they vary.
@@ -66,6 +67,8 @@ struct config {
       0;  ///< of the crash images: one bit is flipped in a copy, which must never be silently wrong
   u32 cancel_per_mille = 20, deadline_per_mille = 20, from_callback_per_mille = 100;
   u32 chaos_per_mille = 0;
+  u32 max_run_blocks = 0;  ///< longer values have maps; 0: those above 1 MiB
+  u32 large_per_mille = 0, large_bytes = 0;  ///< values up to that length, and streams of them
   u32 grow_per_mille = 0;  ///< of the steps: the volume grows while operations are in flight
   u32 image_per_mille = 20;
   u32 images_max = 120;

@@ -74,6 +74,22 @@ const version* history::explain(const std::string& tree, const std::string& key,
   return nullptr;
 }
 
+const version* history::explain_range(const std::string& tree, const std::string& key, u64 start,
+                                      u64 offset, u64 total, const std::string& found) const {
+  auto t = trees_.find(tree);
+  if (t == trees_.end()) return nullptr;
+  auto k = t->second.find(key);
+  if (k == t->second.end()) return nullptr;
+  const std::vector<version>& list = k->second;
+  for (std::size_t i = first_possible(list, start); i < list.size(); ++i) {
+    if (!list[i].value || list[i].value->length != total) continue;
+    std::string all = make_value(*list[i].value);
+    if (offset < all.size() ? all.compare(offset, found.size(), found) == 0 : found.empty())
+      return &list[i];
+  }
+  return nullptr;
+}
+
 bool history::may_be_absent(const std::vector<version>& v, u64 start) {
   for (std::size_t i = first_possible(v, start); i < v.size(); ++i)
     if (!v[i].value) return true;

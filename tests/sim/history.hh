@@ -36,6 +36,9 @@ class history {
   /// does.
   const version* explain(const std::string& tree, const std::string& key, u64 start,
                          const std::optional<std::string>& found) const;
+  /// The same for bytes from `offset` on of a value of `total` bytes.
+  const version* explain_range(const std::string& tree, const std::string& key, u64 start,
+                               u64 offset, u64 total, const std::string& found) const;
   /// RETURNS: true if a read that started at `start` may have found no record of `key`.
   static bool may_be_absent(const std::vector<version>& v, u64 start);
   const tree_history& tree(const std::string& name) { return trees_[name]; }

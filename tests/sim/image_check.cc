@@ -17,6 +17,7 @@ store_layer::core_options core_options_for(const config& c, bool read_only) {
   store_layer::core_options o;
   o.read_only = read_only;
   o.log_buffer_bytes = 128 << 10;
+  o.max_run_blocks = c.max_run_blocks;
   o.cache_bytes = cache::page_cache::minimum_budget(least) + o.log_buffer_bytes +
                   u64{c.max_node_blocks} * block_bytes + c.extra_cache;
   if (o.cache_bytes < 1 << 20)

@@ -27,6 +27,7 @@ void run::finished(slot& s) {
     case job::NONE:
       violation("an operation ended twice");
     case job::WRITE:
+      return s.appending ? finish_append(s) : finish_write(s);
     case job::BATCH:
       return finish_write(s);
     case job::READ:
@@ -74,6 +75,22 @@ void run::release(slot& s) {
   s.kind = job::NONE;
 }
 
+void run::finish_append(slot& s) {
+  errc code = s.append.out.code;
+  if (code == errc::ok && !dying_) return append_more(s);
+  if (code != errc::ok && !excused(s, code))
+    violation(fmt::format("appending to {} in {}: {}", printable(s.keys[0]), s.tree,
+                          name_of(code)));
+  if (code == errc::no_space) ++totals_.no_space, full_ = 40;
+  s.appending = false;
+  s.draft->give_back();
+  s.draft.reset();
+  transaction& tx = model_.at(s.transaction);
+  tx.lsn = lsn_none;
+  history_.finish(tx, false, clock_);
+  release(s);
+}
+
 void run::finish_write(slot& s) {
   transaction& tx = model_.at(s.transaction);
   errc code = s.write.out.code;
@@ -103,6 +120,10 @@ void run::finish_write(slot& s) {
   if (code == errc::ok && s.kind == job::WRITE && s.wants_old && !s.modifies && s.before &&
       !same_value(s.old_value, *s.before))
     violation(what + ": the old value is another one");
+  if (s.draft) {
+    s.draft->give_back();  // nothing, if it was taken
+    s.draft.reset();
+  }
   history_.finish(tx, applied, clock_);
   release(s);
 }
@@ -192,6 +213,11 @@ void run::check_read(slot& s, errc code) {
       if (v == nullptr)
         bad(found ? "a value came back for " + printable(key) + " that it did not have then"
                   : "it is not found, but it was there");
+    }
+    if (found && s.ranged) {
+      v = history_.explain_range(s.tree, key, s.started, s.range.offset, s.range.total,
+                                 s.range_bytes.substr(0, s.range.got));
+      if (v == nullptr) bad("a range of the value of " + printable(key) + " is wrong");
     }
     if (v && v->transaction != ~u64{0} && v->visible_by == ~u64{0})
       history_.seen(model_.at(v->transaction), clock_);

@@ -72,6 +72,11 @@ std::string run::draw_present_key(const std::string& tree) {
 value_t run::draw_value(const std::string& tree) {
   value_t v{random_.next() | 1, 0};
   u32 quarter = config_.max_node_blocks * 1000;
+  if (config_.large_per_mille != 0 && random_.chance(config_.large_per_mille) &&
+      lengths_of(tree).value == 0) {
+    v.length = static_cast<u32>(random_.below(config_.large_bytes));
+    return v;
+  }
   switch (config_.value_class) {
     case 0:
       v.length = static_cast<u32>(random_.below(40));
@@ -160,8 +165,8 @@ void run::start_write(slot& s) {
                                      change::UPDATE};
   bool erase = draw_erase();
   if (full_) --full_;
-  std::string key = erase && random_.chance(800) ? draw_present_key(s.tree)
-                                                 : shaped(s.tree, draw_key());
+  std::string key =
+      erase && random_.chance(800) ? draw_present_key(s.tree) : shaped(s.tree, draw_key());
   if (locked(s.tree, key)) return;
   open_tree& t = trees_.at(s.tree);
   s.change_kind = erase ? change::DELETE : kinds[random_.below(5)];
@@ -182,7 +187,11 @@ void run::start_write(slot& s) {
     s.decision = edit_random_.chance(200) ? rare[edit_random_.below(2)]
                  : erase                  ? btree::verdict::ERASE
                                           : btree::verdict::STORE;
-    s.expected = s.decision == btree::verdict::FAIL ? errc::callback_failed : errc::ok;
+    const u64 most =
+        (config_.max_run_blocks ? config_.max_run_blocks : max_page_blocks) * u64{block_bytes};
+    s.expected = s.decision == btree::verdict::FAIL                       ? errc::callback_failed
+                 : s.decision == btree::verdict::STORE && v.length > most ? errc::value_too_large
+                                                                          : errc::ok;
   }
   transaction& tx = model_.begin();
   s.transaction = tx.number;
@@ -194,6 +203,17 @@ void run::start_write(slot& s) {
   }
   locks_.insert({s.tree, key});
   ++t.users;
+  bool streams = s.change_kind == change::UPSERT && !s.modifies && config_.large_per_mille != 0 &&
+                 random_.chance(500);
+  if (streams) {
+    s.draft = std::make_unique<btree::value_draft>();
+    s.draft->begin(*core_->ctx, t.record.id, as_bytes(s.keys[0]),
+                   random_.chance(500) ? v.length : random_.below(200'000));
+    s.wants_old = false;
+    s.appended = 0;
+    s.appending = true;
+    return append_more(s);
+  }
   s.write.reset();
   if (s.modifies)
     s.write.prepare_modify(*t.t, as_bytes(s.keys[0]), {&run::decide, &s, &s.edited}, s.durable);
@@ -210,6 +230,31 @@ btree::verdict run::decide(void* datum, bool present, std::string& value) {
     violation("an editor sees another record than " + printable(s.keys[0]) + " has");
   value = s.values[0];
   return s.decision;
+}
+
+/// The next piece of a streamed value, or its commit.
+void run::append_more(slot& s) {
+  cbytes all = as_bytes(s.values[0]);
+  cbytes rest = all.subspan(std::min<u64>(s.appended, all.size()));
+  if (!rest.empty() || s.appended == 0) {
+    cbytes piece = rest.first(std::min<u64>(rest.size(), 1 + random_.below(150'000)));
+    s.appended += std::max<u64>(piece.size(), 1);  // an empty value is one empty piece
+    s.append.reset();
+    s.append.prepare(*s.draft, piece, false);
+    return launch(s, s.append);
+  }
+  s.appending = false;
+  btree::write_item item;
+  item.t = trees_.at(s.tree).t.get();
+  item.key = as_bytes(s.keys[0]);
+  if (s.draft->outside())
+    item.draft = s.draft.get();
+  else
+    item.value = s.draft->small();
+  s.items.assign(1, item);
+  s.write.reset();
+  s.write.prepare(*core_->ctx, s.items, s.durable);
+  launch(s, s.write);
 }
 
 void run::start_batch(slot& s) {
@@ -235,7 +280,7 @@ void run::start_batch(slot& s) {
   for (auto& [where, name] : drawn) {
     bool erase = draw_erase();
     value_t v = draw_value(name);
-    if (v.length > 16 << 10) v.length &= 0xfff;
+    if (v.length > 16 << 10 && (config_.large_per_mille == 0 || n > 3)) v.length &= 0xfff;
     s.keys.push_back(where.second);
     s.values.push_back(erase ? "" : make_value(v));
     btree::write_item item;
@@ -275,9 +320,17 @@ void run::start_read(slot& s) {
     s.copy_bytes = std::make_unique<std::byte[]>(u64{config_.max_node_blocks} * block_bytes);
   s.copy.bytes = s.copy_bytes.get();
   s.copy.source = nullptr;
-  s.read.prepare(
-      *trees_.at(s.tree).t, s.mode, as_bytes(s.sought),
-      {&s.key, s.wants_value ? &s.value : nullptr, random_.chance(100) ? &s.copy : nullptr});
+  s.ranged = config_.large_per_mille != 0 && s.mode == seek::EXACT && random_.chance(500);
+  if (s.ranged) {
+    s.wants_value = false;
+    s.range = {};
+    s.range.offset = random_.below(random_.chance(300) ? 500 : config_.large_bytes);
+    s.range_bytes.assign(random_.below(100'000), '#');
+    s.range.to = std::as_writable_bytes(std::span(s.range_bytes.data(), s.range_bytes.size()));
+  }
+  s.read.prepare(*trees_.at(s.tree).t, s.mode, as_bytes(s.sought),
+                 {&s.key, s.wants_value ? &s.value : nullptr,
+                  random_.chance(100) ? &s.copy : nullptr, s.ranged ? &s.range : nullptr});
   launch(s, s.read);
 }
 

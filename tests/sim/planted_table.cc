@@ -45,6 +45,8 @@ constexpr planted_bug table[] = {
     {"count_delta_lost", hint::DELETES, "the root's record count misses a delete"},
     {"check_skipped", hint::SPLITS, "ACT does not look again at what the plan saw"},
     {"old_extent_not_freed", hint::EXTENTS, "a replaced large value keeps its blocks"},
+    {"map_runs_not_freed", hint::MAPS, "a replaced value with a map keeps its runs"},
+    {"chunk_not_checked", hint::MAPS, "a read trusts blocks that were used again"},
     {"commit_not_awaited", hint::ANY, "a durable write ends as an ordered one"},
     {"path_not_checked", hint::SPLITS, "a plan trusts a path that was pinned before it waited"},
     {"stale_page_trusted", hint::SMALL_CACHE,

@@ -226,10 +226,7 @@ void run::drain(bool cancel) {
       if (!s->busy()) continue;
       s->limited = true;
       s->steps_left = 0;
-      if (s->kind == job::READ || s->kind == job::WALK)
-        s->read.cancel();
-      else if (s->kind != job::RECLAIM)
-        s->write.cancel();
+      if (s->kind != job::RECLAIM) s->running().cancel();
     }
   struct frame {
     run* r;

@@ -54,6 +54,7 @@ class run {
   void start_write(slot& s);
   static btree::verdict decide(void* datum, bool present, std::string& value);
   void start_batch(slot& s);
+  void append_more(slot& s);
   void start_read(slot& s);
   void start_create(slot& s);
   void start_drop(slot& s, const std::string& name);
@@ -61,6 +62,7 @@ class run {
   static void done(sm::op& op, void* datum);
   void finished(slot& s);
   void finish_write(slot& s);
+  void finish_append(slot& s);
   void finish_read(slot& s);
   void finish_create(slot& s);
   void finish_drop(slot& s);

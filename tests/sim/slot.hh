@@ -40,6 +40,12 @@ struct slot {
   std::optional<value_t> before;
   btree::tree_record record{};
 
+  // a value that is streamed: appended in pieces, then written
+  bool appending = false;
+  std::unique_ptr<btree::value_draft> draft;
+  btree::draft_op append;
+  u64 appended = 0;
+
   // reads
   btree::read_op read;
   btree::seek mode = btree::seek::EXACT;
@@ -47,11 +53,20 @@ struct slot {
   bool wants_value = true;
   u32 steps_left = 0;
   bool forward = true;
+  bool ranged = false;
+  btree::value_range range;
+  std::string range_bytes;
   std::unique_ptr<std::byte[]> copy_bytes;
   btree::leaf_copy copy;
   u64 copy_node_hash = 0;
 
   btree::reclaim_op reclaim;
+
+  sm::op& running() {
+    if (kind == job::READ || kind == job::WALK) return read;
+    if (kind == job::RECLAIM) return reclaim;
+    return appending ? static_cast<sm::op&>(append) : write;
+  }
 };
 
 }  // namespace pleach::sim

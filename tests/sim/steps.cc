@@ -62,7 +62,7 @@ void run::cancel_some() {
   for (auto& sl : slots_) {
     if (!sl->busy() || sl->kind == job::RECLAIM) continue;
     bool reads = sl->kind == job::READ || sl->kind == job::WALK;
-    sm::op& op = reads ? static_cast<sm::op&>(sl->read) : sl->write;
+    sm::op& op = sl->running();
     const sm::op& inner = op.innermost();
     std::string_view why = !reads && inner.waiting_for() != nullptr ? inner.waiting_for() : "";
     bool rare = why == "free frame" || why == "log credit";
@@ -98,10 +98,7 @@ void run::oracles() {
     if (!s->busy()) continue;
     oldest = std::min(oldest, s->started);
     if (now - s->started_ns > patience_ns) {
-      const sm::op& op = s->kind == job::READ || s->kind == job::WALK
-                             ? static_cast<const sm::op&>(s->read)
-                         : s->kind == job::RECLAIM ? static_cast<const sm::op&>(s->reclaim)
-                                                   : s->write;
+      const sm::op& op = s->running();
       violation(fmt::format("liveness: an operation ({}) does not end; it waits for {}",
                             op.machine().name, op.waiting_for() ? op.waiting_for() : "nothing"));
     }
@@ -127,7 +124,7 @@ void run::refresh() {
     if (s->busy() &&
         (s->kind == job::WRITE || s->kind == job::BATCH || s->kind == job::CREATE ||
          s->kind == job::DROP) &&
-        s->write.applied())
+        !s->appending && s->write.applied())
       model_.at(s->transaction).lsn = s->write.out.lsn;
 }
 
