@@ -30,12 +30,19 @@ tree_options options_of(const command& c, std::string_view tree) {
   return o;
 }
 
+// The longest line that a record can need: each byte of the value as \u00xx, or as hex.
+std::size_t line_bytes_max(const limits& most) {
+  return static_cast<std::size_t>(6 * most.value_bytes) + (1 << 20);
+}
+
 class load_run {
  public:
   load_run(store& s, const command& c, input_file& input)
       : command_(c),
         input_(input),
-        lines_(input.fd(), {.name = input.name(), .stopped = interrupted}),
+        lines_(input.fd(), {.line_bytes_max = line_bytes_max(s.limits()),
+                            .name = input.name(),
+                            .stopped = interrupted}),
         shown_(fmt::format("loading {}", input.name()), "records", {.quiet = c.quiet}),
         loader_(s, {.batch_records = c.batch_records,
                     .cache_bytes = c.cache_bytes,

@@ -1,9 +1,11 @@
 // pleach put: inserts or replaces one record, durably.
 #include <fmt/format.h>
 
+#include <optional>
+
 #include "tools/command.hh"
 #include "tools/open_store.hh"
-#include "tools/read_file.hh"
+#include "tools/value_input.hh"
 
 namespace pleach::tool {
 
@@ -24,17 +26,33 @@ outcome<tree> tree_for(store& s, const command& c) {
   return create_tree(s, c.tree, {c.node_bytes, c.key_bytes, c.value_bytes});
 }
 
+// A value that is longer than one reads at once.
+outcome<answer> put_pieces(store& s, const tree& t, const command& c, value_input& input) {
+  value_writer writer(t, c.key, input.size());
+  answer a = s.run(writer.write(input.head()));
+  std::string piece(value_input::head_bytes, '\0');
+  while (a.ok()) {
+    auto got = input.next(piece);
+    if (!got) return std::unexpected(got.error());
+    if (*got == 0) return s.run(writer.commit());
+    a = s.run(writer.write({piece.data(), *got}));
+  }
+  return a;
+}
+
 }  // namespace
 
 outcome<int> run_put(const command& c) {
   std::string value;
+  std::optional<value_input> input;
   // Before the store is opened: whoever waits for input must not hold its lock.
   if (c.value) {
     value = *c.value;
   } else {
-    auto read = read_whole(c.value_file, value_bytes_max);
-    if (!read) return std::unexpected(read.error());
-    value = std::move(*read);
+    auto opened = value_input::open(c.value_file, value_bytes_max);
+    if (!opened) return std::unexpected(opened.error());
+    input.emplace(std::move(*opened));
+    if (input->whole()) value = input->head();
   }
   auto s = open_store(c, access::write);
   if (!s) return std::unexpected(s.error());
@@ -44,15 +62,18 @@ outcome<int> run_put(const command& c) {
     return fail(fmt::format("putting a key of {} bytes: too large: a key has at most {}",
                             c.key.size(), most.key_bytes));
   }
-  if (value.size() > most.value_bytes) {
+  const std::uint64_t value_bytes = input ? input->size() : value.size();
+  if (value_bytes > most.value_bytes) {
     return fail(fmt::format("putting a value of {} bytes: too large: a value has at most {}",
-                            value.size(), most.value_bytes));
+                            value_bytes, most.value_bytes));
   }
   {
     auto t = tree_for(*s, c);
     if (!t) return std::unexpected(t.error());
-    const answer a = s->run(t->upsert(c.key, value));
-    if (!a.ok()) {
+    const bool pieces = input && !input->whole();
+    auto put = pieces ? put_pieces(*s, *t, c, *input) : s->run(t->upsert(c.key, value));
+    if (!put) return std::unexpected(put.error());
+    if (const answer a = *put; !a.ok()) {
       return fail(
           fmt::format("putting key {} into tree {}", text::quoted(c.key), text::quoted(c.tree)), a);
     }

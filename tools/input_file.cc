@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <utility>
@@ -48,7 +49,7 @@ outcome<std::uint64_t> input_file::count_dump_sections() {
   return count;
 }
 
-outcome<void> input_file::spool() {
+outcome<std::uint64_t> input_file::spool(std::uint64_t bytes_max) {
   const char* folder = std::getenv("TMPDIR");
   std::string path =
       std::string(folder != nullptr && *folder != '\0' ? folder : "/tmp") + "/pleach-load-XXXXXX";
@@ -57,8 +58,9 @@ outcome<void> input_file::spool() {
   unlink(path.c_str());
   std::string chunk(128 << 10, '\0');
   int number = 0;
-  for (;;) {
-    const ssize_t got = read(fd_, chunk.data(), chunk.size());
+  std::uint64_t copied = 0;
+  while (copied < bytes_max) {
+    const ssize_t got = read(fd_, chunk.data(), std::min(chunk.size(), bytes_max - copied));
     if (got < 0 && errno == EINTR && !interrupted()) continue;
     if (got < 0) number = errno;
     if (got <= 0) break;
@@ -67,6 +69,7 @@ outcome<void> input_file::spool() {
       if (put < 0 && errno != EINTR) number = errno;
       if (put > 0) done += put;
     }
+    copied += static_cast<std::uint64_t>(got);
     if (number != 0) break;
   }
   if (number != 0) {
@@ -77,7 +80,7 @@ outcome<void> input_file::spool() {
   if (owned_) close(fd_);
   fd_ = to;
   owned_ = true;
-  return {};
+  return copied;
 }
 
 }  // namespace pleach::tool

@@ -1,8 +1,8 @@
-// The input of load: a file or standard input, and a look ahead over the sections of a dump.
+// The input of load and put: a file or standard input, and a look ahead over the sections of a dump.
 //
 // I1. Nothing is held in memory: what cannot be read twice (a pipe) is copied to an unnamed
 // temporary file
-//     in $TMPDIR or /tmp, and only when somebody asks for the look ahead.
+//     in $TMPDIR or /tmp, and only when somebody asks for the look ahead, or for the copy.
 #pragma once
 
 #include <cstdint>
@@ -25,10 +25,12 @@ class input_file {
 
   // RETURNS: how many dump sections follow; the position stays where it is.
   outcome<std::uint64_t> count_dump_sections();
+  // Reads all that is left, at most `bytes_max`, into a temporary file and goes on there.
+  // RETURNS: bytes.
+  outcome<std::uint64_t> spool(std::uint64_t bytes_max = ~std::uint64_t{0});
 
  private:
   input_file(int fd, bool owned, std::string name);
-  outcome<void> spool();
 
   int fd_;
   bool owned_;
