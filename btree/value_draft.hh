@@ -3,14 +3,14 @@
 //     append(draft, data, seal):
 //       await grant (one chunk buffer, one bitmap page)
 //       while there are whole chunks (or, sealing, anything):
-//         if the last run is full: await space for another one     # shorter ones if space is in pieces
+//         if the last run is full: await space for another one   # shorter if space is in pieces
 //         await write of what the run takes; remember the chunks' checksums
 //       keep the rest, less than a chunk, in memory
 //       if seal: give the end of the last run back; await space for the map; await its write
 //
-// Nothing refers to a draft before a write_op takes it in ACT: its runs are reserved in memory only,
-// so a crash leaks nothing, and an abandoned draft gives all of it back. Between two appends it
-// holds neither frames nor pins.
+// Nothing refers to a draft before a write_op takes it in ACT: its runs are reserved in memory
+// only, so a crash leaks nothing, and an abandoned draft gives all of it back. Between two appends
+// it holds neither frames nor pins.
 //
 // I1 written() is a multiple of the chunk until the draft is sealed; every byte below it is on the
 //    device (not flushed: the group that refers to it is).

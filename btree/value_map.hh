@@ -17,8 +17,8 @@ inline bool has_map(const value_reference& r) {
   return (r.count & value_in_map) != 0;
 }
 
-/// Checksum of a chunk: the sum over its blocks i of mix64(XXH3-64(block i) ^ i * 0x9e3779b97f4a7c15),
-/// so that it can be computed as blocks arrive.
+/// Checksum of a chunk: the sum over its blocks i of
+/// mix64(XXH3-64(block i) ^ i * 0x9e3779b97f4a7c15), so that it can be computed as blocks arrive.
 u64 chunk_term(cbytes block, u32 index);
 /// Of up to value_chunk_bytes; a last partial block counts as padded with zeros.
 u64 chunk_checksum(cbytes data);
@@ -33,7 +33,7 @@ struct value_map {
   /// RETURNS: the map's bytes, whole blocks.
   std::vector<std::byte> bytes_of(u64 store_id) const;
   /// `blocks`: all of the extent that `ref` names, whose checksum agrees.
-  /// RETURNS: false if it is no sound map of a value of `ref.length` in a volume of `volume_blocks`.
+  /// RETURNS: false if it is no sound map of such a value in a volume of `volume_blocks`.
   bool parse(cbytes blocks, const value_reference& ref, u64 store_id, u64 volume_blocks);
   /// The run that holds block `at` of the value, from there on, cut at `end`.
   page_addr part(u64 at, u64 end) const;

@@ -34,8 +34,8 @@ std::string text(cbytes b) {
   X(CLEANUP, NOWAIT, DONE)            \
   X(DONE, NOWAIT)
 
-/// Reads the map of a value, or all of its data against the checksums, under its own grant. The data
-/// is not kept.
+/// Reads the map of a value, or all of its data against the checksums, under its own grant. The
+/// data is not kept.
 class extent_check_op final : public sm::machine<extent_check_op> {
  public:
   PLEACH_PHASES("extent_check", PLEACH_EXTENT_CHECK_PHASES)

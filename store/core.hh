@@ -24,7 +24,8 @@ struct core_options {
   bool read_only = false;
   /// Simulation: smaller log buffers than the budget would give; 0 = by the budget.
   u64 log_buffer_bytes = 0;
-  /// Simulation: values of more blocks have a map, of runs about so long; 0 = as long as a run can be.
+  /// Simulation: values of more blocks have a map, of runs about so long; 0 = as long as a run can
+  /// be.
   u32 max_run_blocks = 0;
 };
 

@@ -140,7 +140,9 @@ operation tree::read(std::string_view key, std::uint64_t offset, std::span<char>
                      std::size_t& got) {
   return internal::read_range(state_, key, offset, out, got, nullptr);
 }
-operation tree::exists(std::string_view key) { return read_one(state_, btree::seek::EXACT, key, {}); }
+operation tree::exists(std::string_view key) {
+  return read_one(state_, btree::seek::EXACT, key, {});
+}
 operation tree::get_at_least(std::string_view key, std::string& found_key, std::string& value) {
   return read_one(state_, btree::seek::AT_LEAST, key, {&found_key, &value, nullptr});
 }

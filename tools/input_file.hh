@@ -1,4 +1,5 @@
-// The input of load and put: a file or standard input, and a look ahead over the sections of a dump.
+// The input of load and put: a file or standard input, and a look ahead over the sections of a
+// dump.
 //
 // I1. Nothing is held in memory: what cannot be read twice (a pipe) is copied to an unnamed
 // temporary file

@@ -141,8 +141,8 @@ class engine {
   void give_back(space_claim& claim);
 
   // --- reservations that outlive an op, in memory only ---
-  /// Moves the claim's runs to `to` and lets its bitmap pages go: they stay reserved without any pin
-  /// until `take_kept` or `give_back_kept`.
+  /// Moves the claim's runs to `to` and lets its bitmap pages go: they stay reserved without any
+  /// pin until `take_kept` or `give_back_kept`.
   void keep(space_claim& claim, std::vector<page_addr>& to);
   void give_back_kept(page_addr run);
   /// Gives all but the first `blocks` back.

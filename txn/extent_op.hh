@@ -28,7 +28,8 @@ class extent_op final : public sm::machine<extent_op> {
   void prepare_write(engine& e, page_addr run, cbytes data);
   void prepare_read(engine& e, page_addr run, bytes data);
   /// Reads `length` bytes and shows them to `visit` in order, in whole blocks (the last one as it
-  /// stands, beyond `length`); `offset` of the first block in the run. `corrupt` if it returns false.
+  /// stands, beyond `length`); `offset` of the first block in the run. `corrupt` if it returns
+  /// false.
   using visitor = bool (*)(void* datum, u64 offset, cbytes blocks);
   void prepare_scan(engine& e, page_addr run, u64 length, visitor visit, void* datum);
   sm::step tick(phase p) noexcept;

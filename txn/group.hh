@@ -25,7 +25,7 @@ struct group {
   u64 transactions = 0;
   u64 captured = 0;
   bool flush_first = false;  ///< refers to extents that no flush covers yet
-  u64 features = 0;          ///< incompat bits that the superblocks must name before its first block
+  u64 features = 0;          ///< incompat bits: in the superblocks before its first block
   bool aged = false;         ///< the timer of ordered commits has fired
 
   /// Nothing changed in it.

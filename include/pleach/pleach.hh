@@ -226,7 +226,8 @@ class tree {
   operation visit(std::string_view key, viewer fn, void* datum);
   /// A range of the value: bytes from `offset` on, as many as `out` takes and the value has, of one
   /// version of it; `got` says how many. Memory and I/O are those of the range, not of the value,
-  /// where the value is longer than 1 MiB. `out` and `got` belong to the operation until it is done.
+  /// where the value is longer than 1 MiB. `out` and `got` belong to the operation until it is
+  /// done.
   operation read(std::string_view key, std::uint64_t offset, std::span<char> out,
                  std::size_t& got);
   /// Least key >= `key` / greatest key <= `key`.

@@ -31,7 +31,30 @@ u64 peak() {
   return 0;
 }
 
-enum failure { NONE, LOAD, READ, SCAN, CHECK, CLOSE, MEMORY, OPEN };
+enum failure { NONE, LOAD, READ, SCAN, CHECK, CLOSE, MEMORY, OPEN, STREAM };
+
+constexpr u64 stream_bytes = 64 * mib, piece_bytes = 300'000;
+
+/// One value of 64 MiB, eight times the cache, written and read piece by piece.
+bool stream(pleach::store& s, pleach::tree& t, bool write) {
+  if (write) {
+    pleach::value_writer w(t, "streamed");
+    for (u64 at = 0; at < stream_bytes; at += piece_bytes) {
+      std::string piece = bytes_of(at, std::min(piece_bytes, stream_bytes - at));
+      if (!s.run(w.write(piece)).ok()) return false;
+    }
+    if (!s.run(w.commit()).ok()) return false;
+  }
+  pleach::value_reader r(t, "streamed");
+  std::string piece(piece_bytes, '\0');
+  for (u64 at = 0; at < stream_bytes; at += piece_bytes) {
+    std::size_t got = 0;
+    if (!s.run(r.read(at, piece, got)).ok()) return false;
+    if (piece.substr(0, got) != bytes_of(at, std::min(piece_bytes, stream_bytes - at)))
+      return false;
+  }
+  return r.size() == stream_bytes;
+}
 
 int child(const std::string& path, bool load) {
   pleach::open_options o;
@@ -60,6 +83,10 @@ int child(const std::string& path, bool load) {
   } else {
     if (!s.run(s.open_tree("t", t)).ok()) return OPEN;
   }
+  pleach::tree large;
+  pleach::answer made = load ? s.run(s.create_tree("large", {16384}, large))
+                             : s.run(s.open_tree("large", large));
+  if (!made.ok() || !stream(s, large, load)) return STREAM;
   std::string v;
   for (u64 i = 0; i < records; i += 41) {
     if (!s.run(t.get(key_of(i), v)).ok() || v != bytes_of(i, value_bytes)) return READ;

@@ -234,7 +234,7 @@ DOCTEST_TEST_CASE("creating, opening and dropping by name") {
 }
 
 DOCTEST_TEST_CASE("limits of keys, values and batches") {
-  pleach::store s = open_memory(64 * mib);
+  pleach::store s = open_memory(160 * mib);
   pleach::tree t = create(s, "t", 4096);
   pleach::limits l = s.limits();
   std::string key(l.key_bytes, 'k'), value(l.value_bytes, 'v'), v, old;

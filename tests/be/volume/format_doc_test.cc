@@ -14,6 +14,7 @@
 #include "be/space_policy.hh"
 #include "be/volume.hh"
 #include "btree/node_format.hh"
+#include "btree/value_map_format.hh"
 #include "txn/log_format.hh"
 
 namespace {
@@ -98,6 +99,13 @@ const layout structs[] = {
      {PLEACH_FIELD(value_reference, length), PLEACH_FIELD(value_reference, run),
       PLEACH_FIELD(value_reference, count), PLEACH_FIELD(value_reference, gen),
       PLEACH_FIELD(value_reference, checksum)}},
+    {"value_map_header",
+     sizeof(value_map_header),
+     {PLEACH_FIELD(value_map_header, magic), PLEACH_FIELD(value_map_header, version),
+      PLEACH_FIELD(value_map_header, chunk_blocks), PLEACH_FIELD(value_map_header, store_id),
+      PLEACH_FIELD(value_map_header, tree_id), PLEACH_FIELD(value_map_header, key_hash),
+      PLEACH_FIELD(value_map_header, length), PLEACH_FIELD(value_map_header, runs),
+      PLEACH_FIELD(value_map_header, chunks), PLEACH_FIELD(value_map_header, reserved)}},
     {"tree_record",
      sizeof(tree_record),
      {PLEACH_FIELD(tree_record, id), PLEACH_FIELD(tree_record, root_addr),

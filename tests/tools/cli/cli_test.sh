@@ -163,6 +163,19 @@ expect 8 put s t "$(head -c 70000 /dev/zero | tr '\0' k)" long; says "too large"
 truncate -s 80M huge
 expect 8 put s t huge --value-file huge; says "too large"
 expect 1 get s t huge
+head -c 5000000 /dev/urandom >long
+expect 0 put s t long --value-file long --cache 8MiB; expect 0 get s t long --cache 8MiB; same out long
+head -c 3000001 long >longer
+pl put s t long - <longer >out 2>err; equal $? 0; expect 0 get s t long; same out longer
+cat long | pl put s t long - >out 2>err; equal $? 0; expect 0 get s t long; same out long
+cat huge | pl put s t huge - >out 2>err; equal $? 8; says "too large"
+expect 0 fsck s
+expect 0 save s jl --tree t; fresh again 256MiB; expect 0 load again jl; expect 0 get again t long; same out long
+expect 0 save s du --tree t --format dump; fresh again 256MiB; expect 0 load again du --format dump
+expect 0 get again t long; same out long
+expect 8 load again du --format dump --cache 4MiB; says "--cache"
+expect 0 del s t long; expect 0 fsck s; expect 1 get s t long
+rm -f long longer again jl du
 
 section "options anywhere, -- ends them"
 expect 0 --cache 16MiB get s t empty
