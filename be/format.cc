@@ -105,7 +105,6 @@ superblock make_superblock(sm::environment& env, const geometry& g, const u8 (&u
   s.checksum_id = 1;
   s.block_shift = block_shift;
   std::copy(std::begin(uuid), std::end(uuid), s.uuid);
-  s.incompat = feature_incompat_known;
   s.generation = 1;
   s.blocks = g.blocks;
   s.group_blocks = g.group_blocks;

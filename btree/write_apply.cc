@@ -468,6 +468,7 @@ void write_applier::create_root(write_item& item) {
   rec.root_addr = page.addr.raw;
   rec.root_gen = page.gen;
   rec.created_lsn = engine_.lsn();
+  if (rec.key_bytes != 0 || rec.value_bytes != 0) engine_.require_feature(feature_fixed_lengths);
   format_root(change(page, true), page.addr, ctx_.pages.store_id(), rec.id, page.gen,
               leaf_shape(rec));
   item.value = {reinterpret_cast<const std::byte*>(&rec), sizeof rec};

@@ -417,9 +417,6 @@ operation store::create_tree(std::string_view name, const tree_options& o, tree&
   if (!sound) return operation_access::refuse(s, errc::bad_argument);
   if (!btree::lengths_possible(blocks, o.key_bytes, o.value_bytes))
     return operation_access::refuse(s, errc::impossible_lengths);
-  const bool fixed = o.key_bytes != 0 || o.value_bytes != 0;
-  if (fixed && (s->c->vol.super.incompat & feature_fixed_lengths) == 0)
-    return operation_access::refuse(s, errc::unsupported);
   return operation_access::with<create_body>(s, [&](create_body& b) {
     b.store = state_;
     b.name = name;

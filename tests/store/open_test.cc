@@ -137,19 +137,31 @@ DOCTEST_TEST_CASE("feature bits") {
   DOCTEST_CHECK_MESSAGE(o.what == category::unsupported, o.message);
 }
 
-DOCTEST_TEST_CASE("a store that does not announce fixed lengths takes none") {
+DOCTEST_TEST_CASE("a store names the features that it has come to use, and no others") {
   scratch_file f("open");
   format(f.path, 32 * mib, 4 * mib);
-  for (bool announced : {true, false}) {
-    if (!announced) patch(f.path, [](pleach::superblock& s, u32) { s.incompat = 0; });
+  auto named = [&] {
+    std::vector<u64> bits;
+    patch(f.path, [&](pleach::superblock& s, u32) { bits.push_back(s.incompat); });
+    return bits;
+  };
+  auto all = [](u64 bits) { return std::vector<u64>(4, bits); };
+  {
+    pleach::store s = open(f.path);
+    require_ok(s.run(create(s, "variable").put("k", "v")));
+  }
+  DOCTEST_CHECK(named() == all(0));
+  {
     pleach::store s = open(f.path);
     pleach::tree t;
-    const pleach::answer a = s.run(s.create_tree("fixed", {4096, 8, 8}, t));
-    DOCTEST_CHECK_MESSAGE(a.what() == (announced ? category::ok : category::unsupported), a.text());
-    t = {};
-    if (announced) require_ok(s.run(s.drop_tree("fixed")));
-    if (!announced) require_ok(s.run(create(s, "variable").put("k", "v")));
+    require_ok(s.run(s.create_tree("fixed", {4096, 8, 8}, t)));
   }
+  DOCTEST_CHECK(named() == all(pleach::feature_fixed_lengths));
+  {
+    pleach::store s = open(f.path);
+    require_ok(s.run(open_tree(s, "variable").put("large", std::string(3 * mib, 'l'))));
+  }
+  DOCTEST_CHECK(named() == all(pleach::feature_fixed_lengths | pleach::feature_value_maps));
 }
 
 DOCTEST_TEST_CASE("damaged superblocks") {
