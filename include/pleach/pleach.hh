@@ -218,7 +218,8 @@ class tree {
   std::uint64_t record_count() const;  ///< visible now
   std::uint64_t byte_count() const;
 
-  /// Exact. `value` is overwritten (its capacity reused); not_found leaves it alone.
+  /// Exact. `value` is overwritten (its capacity reused); not_found leaves it alone. `conflict`,
+  /// here and below: a large value is replaced again and again faster than it can be read.
   operation get(std::string_view key, std::string& value);
   operation exists(std::string_view key);
   /// Exact. `fn` sees the value where it lies in the page, until it returns; it is called once,
