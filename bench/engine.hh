@@ -19,6 +19,7 @@ enum class activity {
   FILL,  ///< all records, batches, one commit each, not synced
   READ,  ///< point reads of present keys
   READ_MISSING,
+  MULTI_GET,  ///< point reads, `in_flight` keys in one operation; counted and timed by the key
   SCAN_FORWARD,  ///< whole passes
   SCAN_BACKWARD,
   SCAN_50,      ///< seek and 50 records

@@ -61,7 +61,9 @@ class lmdb_engine final : public engine {
  public:
   ~lmdb_engine() override { close(); }
 
-  bool supports(activity, const engine_options& options) const override { return !options.cold; }
+  bool supports(activity what, const engine_options& options) const override {
+    return !options.cold && what != activity::MULTI_GET;
+  }
 
   void create(const engine_options& options) override {
     close();
@@ -90,6 +92,8 @@ class lmdb_engine final : public engine {
       case activity::SCAN_FORWARD:
       case activity::SCAN_BACKWARD:
         return scan_all(w);
+      case activity::MULTI_GET:  // it has none
+        break;
       case activity::SCAN_50:
         return scan_50(w);
     }

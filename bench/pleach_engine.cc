@@ -140,6 +140,8 @@ class pleach_engine final : public engine {
       case activity::READ_MISSING:
         if (w.in_flight == 1 && !w.callbacks) return read_blocking(w);
         return callback_loop(*store_, tree_, w).run();
+      case activity::MULTI_GET:
+        return multi_get(w);
       case activity::DURABLE_PUT:
         return callback_loop(*store_, tree_, w).run();
       case activity::SCAN_FORWARD:
@@ -215,6 +217,33 @@ class pleach_engine final : public engine {
       result.latency.record(now - before);
       before = now;
       ++result.operations;
+    }
+    result.elapsed_ns = before - begin;
+    return result;
+  }
+
+  outcome multi_get(const work& w) {
+    outcome result;
+    std::vector<key_text> keys(w.in_flight);
+    std::vector<std::string> values(w.in_flight);
+    std::vector<lookup> lookups(w.in_flight);
+    const std::uint64_t begin = now_ns(), end = begin + w.duration_ns;
+    std::uint64_t before = begin;
+    for (std::size_t i = 0; before < end; i += w.in_flight) {
+      for (unsigned k = 0; k < w.in_flight; ++k) {
+        make_key(w.ids[(i + k) % w.ids.size()], false, keys[k]);
+        lookups[k] = {keys[k].view(), &values[k], {}};
+      }
+      check(store_->run(tree_.multi_get(lookups)), "multi_get");
+      for (unsigned k = 0; k < w.in_flight; ++k) {
+        check(lookups[k].result, "lookup");
+        if (!value_is_of(values[k], w.ids[(i + k) % w.ids.size()])) die("pleach: wrong value");
+      }
+      const std::uint64_t now = now_ns();
+      for (unsigned k = 0; k < w.in_flight; ++k)
+        result.latency.record((now - before) / w.in_flight);
+      before = now;
+      result.operations += w.in_flight;
     }
     result.elapsed_ns = before - begin;
     return result;

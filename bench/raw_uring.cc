@@ -35,7 +35,7 @@ class raw_engine final : public engine {
   ~raw_engine() override { release(); }
 
   bool supports(activity what, const engine_options& options) const override {
-    return (what == activity::READ && options.cold) ||
+    return ((what == activity::READ || what == activity::SCAN_FORWARD) && options.cold) ||
            (what == activity::DURABLE_PUT && !options.cold);
   }
 
@@ -60,7 +60,9 @@ class raw_engine final : public engine {
   void reopen(const engine_options&) override {}
   void settle() override {}
 
-  outcome run(const work& w) override { return w.what == activity::READ ? read(w) : append(w); }
+  outcome run(const work& w) override {
+    return w.what == activity::DURABLE_PUT ? append(w) : read(w);
+  }
 
  private:
   void release() {
@@ -90,10 +92,13 @@ class raw_engine final : public engine {
     std::vector<std::uint64_t> started(w.in_flight);
     std::size_t next = 0;
     const auto launch = [&](std::size_t slot, std::uint64_t at) {
-      const std::uint64_t id = w.ids[next++ % w.ids.size()];
+      const std::uint64_t n = next++;
+      const std::uint64_t at_page = w.what == activity::SCAN_FORWARD
+                                        ? n % pages
+                                        : w.ids[n % w.ids.size()] * page_load / page % pages;
       io_uring_sqe* sqe = io_uring_get_sqe(&ring);
       io_uring_prep_read_fixed(sqe, 0, memory + slot * page, static_cast<unsigned>(page),
-                               id * page_load / page % pages * page, 0);
+                               at_page * page, 0);
       io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
       io_uring_sqe_set_data64(sqe, slot);
       started[slot] = at;

@@ -86,6 +86,10 @@ class node_view : public page_reader {
   search_result find(cbytes key) const;
   /// Hints the CPU at the slot array (about 1 KiB) before the search.
   void prefetch() const;
+  /// Hints the CPU at the record that `find(key)` will compare, and at its value. The slot array
+  /// should be at hand.
+  /// REQUIRES: leaf.
+  void fetch_record(cbytes key) const;
 
   // inner nodes
   page_ref child(u32 index) const;

@@ -180,6 +180,21 @@ void node_view::prefetch() const {
   for (u32 off = 0; off < std::min(size_, 1152u); off += 64) __builtin_prefetch(base_ + off);
 }
 
+void node_view::fetch_record(cbytes key) const {
+  const u32 prefix = node().prefix_length, n = count();
+  __builtin_prefetch(base_ + node().prefix_offset);
+  if (key.size() < prefix || n == 0) return;  // then `find` looks at the prefix only
+  const u32 head = head_of(key.data() + prefix, static_cast<u32>(key.size()) - prefix);
+  const std::byte* const s = slots(*this);
+  const u32 shift = unit_shift(size_);
+  u32 i = lower_head(s, 0, n, head);
+  for (u32 end = std::min(n, i + fetched_at_once); i < end && head_at(s, i) == head; ++i) {
+    const std::byte* at = base_ + ((slot_word(s, i) & 0xffff) << shift);
+    __builtin_prefetch(at);
+    __builtin_prefetch(at + 64);
+  }
+}
+
 page_ref node_view::child(u32 index) const {
   const parsed r = parse_at(*this, index);
   return {page_addr(load_le<u64>(r.value)), load_le<u32>(r.value + 8)};

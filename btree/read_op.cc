@@ -10,14 +10,18 @@ namespace {
 constexpr u32 restart_limit = 64;
 }
 
-void read_op::prepare(tree& t, seek mode, cbytes key, const sink& to) {
+void read_op::prepare(tree& t, seek mode, cbytes key, const sink& to, leaf_cookie* near) {
   PLEACH_ASSERT(idle());
   tree_ = &t;
   mode_ = mode;
   below_ = mode == seek::BEFORE;
   rightmost_ = mode == seek::LAST;
   key_ = key;
+  bounded_ = false;
   to_ = to;
+  near_ = near;
+  near_tried_ = passed_ = false;
+  ahead_ = nullptr;
   page_ = held_ = nullptr;
   need_ = suspect_ = {};
   bad_ = {};
@@ -71,8 +75,27 @@ static bool in_range(const node_view& n, cbytes key, bool below, bool rightmost)
          (!n.has_high_fence() || compare_keys(key, n.high_fence()) <= 0);
 }
 
+/// RETURNS: the leaf that the caller's cookie names, if it holds what is sought; else null.
+cache::descriptor* read_op::by_cookie() {
+  near_tried_ = true;
+  if (near_->empty()) return nullptr;
+  cache::descriptor* leaf = near_->leaf(*tree_);
+  if (leaf != nullptr && in_range(node_view(leaf->reader()), key_, below_, rightmost_)) {
+    ++tree_->ctx->stats.cookie_hits;
+    tree_->ctx->pages.count_hit(*leaf);
+    return leaf;
+  }
+  ++tree_->ctx->stats.cookie_misses;
+  near_->slot = leaf_cookie::no_slot;
+  return nullptr;
+}
+
 sm::step read_op::down() {
   cache::page_cache& pages = tree_->ctx->pages;
+  if (near_ != nullptr && !near_tried_) {
+    page_ = by_cookie();
+    if (page_ != nullptr) return go(FOUND);
+  }
   cache::descriptor* d = held_;
   if (d == nullptr) {
     d = pages.find_resident(tree_->root);
@@ -101,6 +124,10 @@ sm::step read_op::down() {
     } else {
       i = n.find_child(key_);
     }
+    if (ahead_ != nullptr) {
+      passed_ = n.level() == 1;
+      if (passed_) ahead_->at(*d, i);
+    }
     page_ref ref = n.child(i);
     cache::descriptor* child = pages.find_resident(ref);
     if (child == nullptr) {
@@ -122,8 +149,18 @@ sm::step read_op::load() {
   cache::page_cache& pages = tree_->ctx->pages;
   if (held_) pages.unpin(*held_);
   held_ = pages.pin(need_);
-  if (held_->state == cache::page_state::LOADING) return wait_in(held_->waiters, LOADED);
-  return go(LOADED);
+  if (held_->state != cache::page_state::LOADING) return go(LOADED);
+  if (passed_) {
+    ahead_->missed(*tree_->ctx, need_.addr.blocks());
+    load_ahead();
+  }
+  return wait_in(held_->waiters, LOADED);
+}
+
+/// Once for each leaf: after this the pages of the descent may be gone, but for the pinned one.
+void read_op::load_ahead() {
+  passed_ = false;
+  ahead_->go(*tree_->ctx, !downward(), bounded_ ? &bound_ : nullptr);
 }
 
 sm::step read_op::loaded() {
@@ -168,7 +205,7 @@ sm::step read_op::give_up_or_restart() {
 sm::step read_op::move_to_fence(const node_view& leaf) {
   if (downward()) {
     cbytes low = leaf.low_fence();
-    if (low.empty()) return fail(errc::not_found);
+    if (low.empty() || (bounded_ && compare_keys(low, bound_) <= 0)) return fail(errc::not_found);
     std::memcpy(fence_, low.data(), low.size());
     key_ = {fence_, low.size()};
     below_ = true;
@@ -177,6 +214,7 @@ sm::step read_op::move_to_fence(const node_view& leaf) {
   } else {
     if (!leaf.has_high_fence()) return fail(errc::not_found);
     cbytes high = leaf.high_fence();
+    if (bounded_ && compare_keys(high, bound_) >= 0) return fail(errc::not_found);
     std::memcpy(fence_, high.data(), high.size());
     key_ = {fence_, high.size()};
     mode_ = seek::AT_LEAST;
@@ -190,8 +228,11 @@ sm::step read_op::move_to_fence(const node_view& leaf) {
 sm::step read_op::found() {
   node_view leaf(page_->reader());
   u32 count = leaf.count();
-  search_result r = rightmost_ ? search_result{count, false} : leaf.find(key_);
+  search_result r = rightmost_         ? search_result{count, false}
+                    : near_ == nullptr ? leaf.find(key_)
+                                       : find_near(leaf, near_->slot, key_);
   u32 i = r.index;
+  if (near_ != nullptr) near_->set(*tree_, *page_, i);
   switch (mode_) {
     case seek::EXACT:
       if (!r.found) return fail(errc::not_found);
@@ -214,6 +255,7 @@ sm::step read_op::found() {
       break;
   }
   if (i >= count) return move_to_fence(leaf);
+  if (bounded_ && out_of_bound(leaf, i)) return fail(errc::not_found);
   out.lsn = page_->last_lsn;
   if (errc code = deliver(leaf, i); !is_ok(code)) return fail(code);
   record rec = leaf.at(i);
@@ -227,10 +269,17 @@ sm::step read_op::found() {
     u32 length = leaf.copy_key(i, fence_);
     key_ = {fence_, length};
     below_ = rightmost_ = false;
+    if (passed_) load_ahead();
     return go(EXTENT);
   }
   if (to_.range) to_.range->pinned = true;
+  if (passed_) load_ahead();
   return go(CLEANUP);
+}
+
+bool read_op::out_of_bound(const node_view& leaf, u32 i) const {
+  int c = leaf.compare(i, bound_);
+  return downward() ? c < 0 : c >= 0;
 }
 
 errc read_op::show(cbytes value) const {

@@ -1,14 +1,19 @@
 // Reads of one record: get, slant up and down, next, prev, min, max, and the page copy of a cursor.
 //
 //     find(key, direction):
+//       if the caller's cookie names a leaf that covers key: page = that leaf; goto leaf
 //       restart: page = root
 //       until page is a leaf:
 //         if page does not cover key: goto restart            # a split or unlink went by
 //         page = child of page that holds key
 //         if page is not resident: await grant; await load
-//       if the leaf has no record in the direction:
-//         key = its fence in that direction; goto restart      # or not_found at the tree's edge
+//       leaf: if it has no record in the direction:
+//         key = its fence in that direction; goto restart      # or not_found at the tree's edge,
+//                                                              # or at the caller's bound
 //       copy the record out; await the extent if the value is indirect
+//
+// A step of a sequence also starts the loads of the leaves that come next (read_ahead.hh): when it
+// waits for a leaf, or has copied its record.
 //
 // A descent over resident pages pins nothing and waits for nothing. A leaf validates itself
 // (generation, fences), so nothing above it is looked at again. A page that fails to load is
@@ -17,6 +22,8 @@
 
 #include <string>
 
+#include "btree/cookie.hh"
+#include "btree/read_ahead.hh"
 #include "btree/tree.hh"
 #include "btree/value_read_op.hh"
 
@@ -87,8 +94,19 @@ class read_op final : public sm::machine<read_op> {
     bool (*see)(void* datum, cbytes value) = nullptr;
     void* datum = nullptr;
   };
-  /// `key` belongs to the caller until DONE.
-  void prepare(tree& t, seek mode, cbytes key, const sink& to);
+  /// `key` belongs to the caller until DONE, and so does `near` (may be null): a cookie of an
+  /// earlier operation, which will remember the leaf where this one ends.
+  void prepare(tree& t, seek mode, cbytes key, const sink& to, leaf_cookie* near = nullptr);
+  /// Not every record counts: upwards only those below `limit`, downwards only those at or over it;
+  /// not_found otherwise. No leaf behind the limit is read. After `prepare`; the caller's until
+  /// DONE.
+  void bound(cbytes limit) {
+    bound_ = limit;
+    bounded_ = true;
+  }
+  /// This step is one of a sequence: the leaves that follow are loaded ahead. After `prepare`; the
+  /// caller's until DONE.
+  void follow(read_ahead& sequence) { ahead_ = &sequence; }
   /// Page that a `corrupt` or `io` is about.
   page_addr bad_page() const { return bad_; }
   sm::step tick(phase p) noexcept;
@@ -105,21 +123,29 @@ class read_op final : public sm::machine<read_op> {
   sm::step extent_read();
   sm::step cleanup();
 
+  cache::descriptor* by_cookie();
   sm::step give_up_or_restart();
   sm::step move_to_fence(const node_view& leaf);
   bool downward() const {
     return mode_ == seek::AT_MOST || mode_ == seek::BEFORE || mode_ == seek::LAST;
   }
+  bool out_of_bound(const node_view& leaf, u32 index) const;
   errc deliver(const node_view& leaf, u32 index);
   errc deliver_range(const record& rec);
   errc show(cbytes value) const;
+  void load_ahead();
 
   tree* tree_ = nullptr;
   seek mode_ = seek::EXACT;
   bool below_ = false;      ///< look for the page that holds the keys just below key_
   bool rightmost_ = false;  ///< key_ is +infinity
-  cbytes key_;
+  bool bounded_ = false;
+  cbytes key_, bound_;
   sink to_;
+  leaf_cookie* near_ = nullptr;
+  bool near_tried_ = false;
+  bool passed_ = false;  ///< the descent came to a leaf, or its reference, from its parent
+  read_ahead* ahead_ = nullptr;
   cache::descriptor* page_ = nullptr;  ///< where the descent stands within this tick
   cache::descriptor* held_ = nullptr;  ///< pinned: the page that was waited for
   page_ref need_, suspect_;

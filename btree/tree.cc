@@ -1,6 +1,13 @@
 #include "btree/tree.hh"
 
+#include <atomic>
+
 namespace pleach::btree {
+
+u64 next_opening() {
+  static std::atomic<u64> openings{0};
+  return ++openings;
+}
 
 static u32 max_inline_record(u32 node_blocks) {
   return (node_capacity(node_blocks * block_bytes) - 64) / 4;

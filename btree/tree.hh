@@ -15,13 +15,18 @@ namespace pleach::btree {
 
 /// Counters of one store's trees; restarts by cause (each is bounded: see write_op.hh).
 struct tree_statistics {
-  u64 reads = 0, writes = 0, inserts = 0, replaces = 0, deletes = 0;
+  u64 reads = 0, multi_gets = 0, counts = 0, read_ahead = 0, writes = 0, inserts = 0, replaces = 0,
+      deletes = 0;
+  u64 cookie_hits = 0, cookie_misses = 0;
   u64 splits = 0, growths = 0, push_downs = 0, compactions = 0, merges = 0, unlinks = 0,
       pull_ups = 0;
   u64 empties_kept = 0;
   u64 edits = 0;  ///< calls of editors: more than modifies if records changed under them
   u64 restart_stale = 0, restart_check = 0, restart_grant = 0, restart_plan = 0, lock_all = 0;
 };
+
+/// RETURNS: a number that no other context of this process has, nor had.
+u64 next_opening();
 
 /// What every op of a store needs.
 struct context {
@@ -37,6 +42,7 @@ struct context {
       "write gate"};  ///< writers share it; one that restarted too often holds it alone (LOCKALL)
   std::byte* scratch = nullptr;  ///< one largest page; used within a tick only
   u32 scratch_bytes = 0;
+  u64 opening = next_opening();  ///< tells cookies of this opening of this store from all others
 };
 
 struct tree {

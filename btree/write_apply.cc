@@ -57,8 +57,13 @@ void write_applier::apply(write_item& item) {
   if (item.kind == change::CREATE_TREE) create_root(item);
   if (item.kind == change::REMOVE_TREE) remove_root(item);
   resident_path path;
-  bool resolved = resolve(*item.t, item.key, false, path);
-  PLEACH_ASSERT(resolved);  // I2 of write_op
+  if (op_.shortcut_) {  // I3 of write_op: nothing above the leaf is needed
+    path.page[0] = op_.pins_[static_cast<u32>(item.leaf)].d;
+    path.height = 1;
+  } else {
+    bool resolved = resolve(*item.t, item.key, false, path);
+    PLEACH_ASSERT(resolved);  // I2 of write_op
+  }
   if (item.kind == change::DELETE || item.kind == change::REMOVE_TREE)
     erase(item, path);
   else

@@ -15,7 +15,7 @@ constexpr u32 read_ahead_items = 32;
 }  // namespace
 
 void write_op::prepare(tree& t, change kind, cbytes key, cbytes value, std::string* old_value,
-                       bool durable) {
+                       bool durable, leaf_cookie* near) {
   single_ = write_item{};
   single_.t = &t;
   single_.kind = kind;
@@ -24,6 +24,7 @@ void write_op::prepare(tree& t, change kind, cbytes key, cbytes value, std::stri
   single_.old_value = old_value;
   prepare(*t.ctx, {&single_, 1}, durable);
   batch_ = false;
+  near_ = near;
 }
 
 void write_op::prepare_modify(tree& t, cbytes key, const editor& e, bool durable) {
@@ -51,6 +52,8 @@ void write_op::prepare(context& c, std::span<write_item> items, bool durable) {
   next_extent_ = 0;
   extent_running_ = allocated_ = applied_ = false;
   ask_ = 0;
+  near_ = nullptr;
+  near_tried_ = shortcut_ = false;
 }
 
 sm::step write_op::tick(phase p) noexcept {
@@ -203,7 +206,69 @@ static bool stands(const pinned_page& p, cbytes key, bool below) {
          (!n.has_high_fence() || compare_keys(key, n.high_fence()) <= 0);
 }
 
+/// Pins the root, for its counts, and the leaf that the caller's cookie names, if it holds the key.
+void write_op::enter_by_cookie() {
+  near_tried_ = true;
+  if (near_->empty()) return;
+  write_item& item = items_.front();
+  tree& t = *item.t;
+  cache::descriptor* leaf = near_->leaf(t);
+  cache::descriptor* root = ctx_->pages.find_resident(t.root);
+  if (leaf == nullptr || root == nullptr || !node_view(leaf->reader()).covers(item.key) ||
+      t.root.addr.blocks() + leaf->addr.blocks() > grant_.amount) {
+    ++ctx_->stats.cookie_misses;
+    return;
+  }
+  shortcut_ = leaf != root;
+  if (!shortcut_) return;  // a tree of one leaf: the path is short
+  ctx_->pages.count_hit(*leaf);
+  for (cache::descriptor* d : {root, leaf}) {
+    ctx_->pages.pin(*d);
+    pinned_units_ += d->addr.blocks();
+    // Neither is anybody's parent: a plan that looks above the leaf sees a root that is full or
+    // empty, and asks for pages.
+    pins_.push_back(
+        {d, &t, -1, d->header().level, 0, d->structure_version, 0, 0, 0, 0, false, 0, 0});
+  }
+  item.leaf = 1;
+  next_item_ = 1;
+}
+
+/// I3: may this plan be carried out without the pages between root and leaf?
+bool write_op::leaf_alone(const write_plan& plan) {
+  if (!plan.needs.empty() || !plan.frees.empty() || plan.probe >= 0 || plan.read_old >= 0)
+    return false;
+  const write_item& item = items_.front();
+  switch (item.kind) {
+    case change::PUT:
+    case change::UPDATE:
+    case change::UPSERT:
+      return true;
+    case change::DELETE: {
+      node_view n(pins_[static_cast<u32>(item.leaf)].d->reader());
+      record old = n.at(n.find(item.key).index);
+      return n.count() > 1 && !is_sparse(n, record_bytes(static_cast<u32>(old.key_suffix.size()),
+                                                         static_cast<u32>(old.value.size())) +
+                                                static_cast<u32>(sizeof(slot)));
+    }
+    default:
+      return false;
+  }
+}
+
+/// For the cookie: the leaf of the key, if the change has not moved the key to another page.
+void write_op::remember_leaf() {
+  if (near_ == nullptr) return;
+  const write_item& item = items_.front();
+  cache::descriptor& d = *pins_[static_cast<u32>(item.leaf)].d;
+  near_->clear();
+  if (!d.resident() || d.header().tree_id != item.t->id) return;
+  node_view n(d.reader());
+  if (n.is_leaf() && n.covers(item.key)) near_->set(*item.t, d, leaf_cookie::no_slot);
+}
+
 sm::step write_op::down() {
+  if (near_ != nullptr && !near_tried_) enter_by_cookie();
   for (;;) {
     if (probe_ < 0 && next_item_ == items_.size()) return go(PLAN);
     // What is sought: an item's leaf, or the leaf beside one that may become empty.
@@ -394,7 +459,16 @@ sm::step write_op::plan() {
   }
   write_planner(*this).compute(plan_);
   if (plan_.stale) return start_again(ctx_->stats.restart_stale);
-  if (!is_ok(plan_.verdict)) return fail(plan_.verdict);
+  if (shortcut_ && is_ok(plan_.verdict) && !leaf_alone(plan_)) {
+    ++ctx_->stats.cookie_misses;
+    leave_path();
+    return go(DOWN);
+  }
+  if (shortcut_) ++ctx_->stats.cookie_hits;
+  if (!is_ok(plan_.verdict)) {
+    remember_leaf();
+    return fail(plan_.verdict);
+  }
   if (!plan_.may_change) return fail(errc::ok);
   if (plan_.probe >= 0) {
     probe_ = plan_.probe;
@@ -530,7 +604,8 @@ sm::step write_op::check() {
   if (now.stale || now.probe >= 0 || now.read_old >= 0)
     return start_again(ctx_->stats.restart_plan);
   if (!is_ok(now.verdict)) return fail(now.verdict);
-  if (!now.fits_into(plan_)) return start_again(ctx_->stats.restart_plan);
+  if (!now.fits_into(plan_) || (shortcut_ && !leaf_alone(now)))
+    return start_again(ctx_->stats.restart_plan);
   return go(ACT);
 }
 
@@ -543,6 +618,7 @@ sm::step write_op::act() {
 sm::step write_op::capture() {
   out.lsn = ctx_->engine.end(credit_);
   applied_ = true;
+  remember_leaf();
   if (items_.size() > 1) ctx_->batch_units_hint = std::min(grant_limit(), pinned_units_ * 5 / 4);
   give_back();
   return go(COMMIT);
@@ -583,22 +659,28 @@ sm::step write_op::restart() {
   return yield(GATE);
 }
 
+/// Nothing is pinned any more; the next descent starts at the first item's root.
+void write_op::leave_path() {
+  for (pinned_page& p : pins_) ctx_->pages.unpin(*p.d);
+  pins_.clear();
+  pinned_units_ = 0;
+  next_item_ = 0;
+  stand_ = probe_ = -1;
+  shortcut_ = false;
+}
+
 void write_op::give_back() {
   cache::page_cache& pages = ctx_->pages;
   if (loading_) pages.unpin(*loading_);
   loading_ = nullptr;
-  for (pinned_page& p : pins_) pages.unpin(*p.d);
-  pins_.clear();
+  leave_path();
   for (cache::spare_frame& s : spares_) pages.give_back(s);
   spares_.clear();
   ctx_->engine.give_back(space_);
   ctx_->engine.give_back(credit_);
   pages.grants().give_back(grant_);
   hold_.release();
-  pinned_units_ = 0;
-  next_item_ = 0;
   next_extent_ = 0;
-  stand_ = probe_ = -1;
   extent_running_ = allocated_ = false;
   alloc_op_.reset();
 }

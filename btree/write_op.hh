@@ -6,6 +6,7 @@
 //       await gate (shared; alone after a few restarts)
 //       await grant of frames                        # too small: give all back, ask for more
 //       for item in items: pin the path to its leaf  # await loads
+//         (one item whose cookie names its leaf: only root and leaf, if the leaf alone changes)
 //       modify: ask the editor about the record     # not again unless the record has changed
 //       plan: per leaf and upwards: fits | grow | split | push down | unlink | merge
 //       if a leaf may become empty: pin the path to its neighbour
@@ -21,7 +22,10 @@
 // I1 From CHECK to CAPTURE nothing waits and nothing fails for want of resources: the plan is an
 //    upper bound of what ACT takes.
 // I2 All pages on all paths are pinned, so descents in ACT meet resident pages only.
-// I3 A leaf that was emptied is unlinked in the same transaction, unless its neighbour has no room
+// I3 With a shortcut (`shortcut_`) the plan takes no page and frees none, and the leaf neither
+//    empties nor becomes sparse: ACT meets the leaf, and the root for its counts. Everything else
+//    gives the shortcut up for the path, in PLAN, or starts again, in CHECK.
+// I4 A leaf that was emptied is unlinked in the same transaction, unless its neighbour has no room
 //    for the wider fence: then it stays, empty and legal, and is counted (`empties_kept`).
 // I4 An editor is asked in the tick of PLAN or CHECK, before anything is changed, and what it says
 //    is done to the very record that it saw. One that fails leaves no trace.
@@ -30,6 +34,7 @@
 #include <string>
 
 #include "be/base/inline_vector.hh"
+#include "btree/cookie.hh"
 #include "btree/tree.hh"
 #include "btree/value_draft.hh"
 #include "btree/value_read_op.hh"
@@ -154,9 +159,10 @@ class write_op final : public sm::machine<write_op> {
  public:
   PLEACH_PHASES("write", PLEACH_WRITE_PHASES)
 
-  /// One change. Key and value belong to the caller until DONE.
-  void prepare(tree& t, change kind, cbytes key, cbytes value, std::string* old_value,
-               bool durable);
+  /// One change. Key and value belong to the caller until DONE, and so does `near` (may be null): a
+  /// cookie of an earlier operation, which will remember the leaf where this one ends.
+  void prepare(tree& t, change kind, cbytes key, cbytes value, std::string* old_value, bool durable,
+               leaf_cookie* near = nullptr);
   /// A batch: `items` sorted by (tree id, key, sequence), the caller's until DONE; only UPSERT and
   /// DELETE.
   void prepare(context& c, std::span<write_item> items, bool durable);
@@ -210,11 +216,15 @@ class write_op final : public sm::machine<write_op> {
   };
   edited edit();
 
+  void enter_by_cookie();
+  bool leaf_alone(const write_plan& plan);
+  void remember_leaf();
   sm::step start_again(u64& cause);
   sm::step ask_for_more(u64 units);
   sm::step read_old(u64 more_units);
   sm::step end_unchanged(edited e);
   void read_ahead();
+  void leave_path();
   void give_back();
   u64 first_grant() const;
   u64 grant_limit() const;
@@ -238,6 +248,9 @@ class write_op final : public sm::machine<write_op> {
   u32 next_draft_ = 0;
   i32 stand_ = -1;  ///< pinned page where the current descent stands
   i32 probe_ = -1;  ///< the descent is a probe for the neighbour of this pinned leaf
+  leaf_cookie* near_ = nullptr;
+  bool near_tried_ = false;
+  bool shortcut_ = false;  ///< pinned are root and leaf only, not what is between them
   page_ref need_, suspect_;
   i32 need_parent_ = -1;
   page_addr bad_;

@@ -140,6 +140,27 @@ descriptor* page_cache::pin(page_ref ref) {
   return &d;
 }
 
+bool page_cache::start_load(page_ref ref) {
+  impl& i = *impl_;
+  core& c = i.parts;
+  if (table_.find(ref.addr.block()) != nullptr || c.stopping || c.free_count == 0) return false;
+  if (i.daemon.must_queue() || i.reads.in_flight() >= c.plan.loads / 2) return false;
+  PLEACH_ASSERT(ref.addr.blocks() <= c.options.max_page_blocks);
+  descriptor& d = c.new_descriptor(ref);
+  d.state = page_state::LOADING;
+  d.pins = 1;
+  table_.insert(d);
+  if (i.reads.try_start(d, false)) {
+    ++c.stats.misses;
+    unpin(d);
+    return true;
+  }
+  d.pins = 0;
+  table_.remove(d);
+  c.free_descriptor(d);
+  return false;
+}
+
 void page_cache::unpin(descriptor& d) {
   PLEACH_ASSERT(d.pins > 0);
   if (--d.pins != 0) return;

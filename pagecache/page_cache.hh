@@ -100,10 +100,18 @@ class page_cache {
     descriptor* d = table_.find(ref.addr.block());
     if (d == nullptr || d->addr != ref.addr || d->gen != ref.gen || !d->resident()) [[unlikely]]
       return nullptr;
-    ++hits_;
-    if (d->heat < d->heat_cap) ++d->heat;
+    count_hit(*d);
     return d;
   }
+  /// A resident page was found without the table.
+  void count_hit(descriptor& d) {
+    ++hits_;
+    if (d.heat < d.heat_cap) ++d.heat;
+  }
+  /// Asks the CPU for what a later find_resident(ref) reads first: the table's slot; and, when that
+  /// has had the time to arrive, for the descriptor and the first lines of the page.
+  void fetch_slot(page_ref ref) const { table_.fetch_slot(ref.addr.block()); }
+  void fetch_page(page_ref ref) const { table_.fetch_page(ref.addr.block()); }
   /// Pins the page, starting a load if it is not there.
   /// RETURNS: a pinned descriptor in RESIDENT, LOADING (enter `waiters`, look again when resumed)
   /// or FAILED (`error`: corrupt, io, ...). If the block is cached under another generation the
@@ -112,6 +120,11 @@ class page_cache {
   descriptor* pin(page_ref ref);
   void pin(descriptor& d) { ++d.pins; }
   void unpin(descriptor& d);
+  /// Starts the load of a page that nobody waits for yet, without a pin and without a grant: only
+  /// while no op waits for a frame, and half of the loads that can be in flight are free. May evict
+  /// and move pages, like `pin`.
+  /// RETURNS: whether a load was started.
+  bool start_load(page_ref ref);
 
   /// Gets a frame of `units` for a page to be created (`create` zeroes it).
   /// RETURNS: false: the op was entered into a queue and must wait, then call again.

@@ -38,6 +38,21 @@ class page_table {
       if (e == 0) return nullptr;
     }
   }
+  /// Asks the CPU for the slot where a search for `block` begins.
+  void fetch_slot(u64 block) const { __builtin_prefetch(&slots_[tag_of(block) >> shift_]); }
+  /// Asks the CPU for the descriptor and the first lines of the frame of the page at `block`, if
+  /// the table has it. Reads nothing but the table.
+  void fetch_page(u64 block) const {
+    u32 tag = tag_of(block);
+    for (u32 i = tag >> shift_; slots_[i].key != 0; i = (i + 1) & mask_) {
+      u64 e = slots_[i].key;
+      if (static_cast<u32>(e >> 32) != tag) continue;
+      __builtin_prefetch(&descriptors_[static_cast<u32>(e)]);
+      for (u32 line = 0; line < prefetched; line += 64)
+        __builtin_prefetch(reinterpret_cast<const void*>(slots_[i].frame + line));
+      return;
+    }
+  }
   /// REQUIRES: the block is not in the table.
   void insert(descriptor& d);
   /// The page, if it is in the table, has another frame now.

@@ -1,4 +1,6 @@
 // A cursor keeps a copy of the leaf it stands in: steps inside an unchanged leaf need no operation.
+#include <algorithm>
+
 #include "store/state.hh"
 
 namespace pleach {
@@ -12,9 +14,13 @@ struct cursor::state {
   std::shared_ptr<tree_state> tree;
   std::unique_ptr<std::byte[]> room;
   btree::leaf_copy copy;
+  btree::leaf_cookie cookie{};
+  btree::read_ahead ahead;  ///< of steps in one direction without a seek between them
+  bool ahead_forward = true;
   place at = place::NOWHERE;
   std::string key, value;  ///< `value`: of a large value; inline values are seen in the copy
   std::string_view value_view;
+  std::string from, to;  ///< the range; `to` empty: no bound
 
   /// Takes key and value of the present index.
   /// RETURNS: false if the value is an extent.
@@ -27,6 +33,12 @@ struct cursor::state {
     value_view = as_text(r.value);
     at = place::AT;
     return true;
+  }
+  /// Is the record at `index` of the copy in the range?
+  bool in_range(u32 index) const {
+    btree::node_view leaf(page_reader(copy.bytes, copy.size));
+    return (from.empty() || leaf.compare(index, as_bytes(from)) >= 0) &&
+           (to.empty() || leaf.compare(index, as_bytes(to)) < 0);
   }
   bool usable() const {
     return at == place::AT && is_ok(internal::check_tree(tree, false)) && copy.current();
@@ -66,8 +78,9 @@ class move_body final : public body {
   }
 };
 
+/// `step`: from the present position to its neighbour.
 template <class State>
-operation move(State& s, btree::seek mode, std::string_view key, bool forward) {
+operation move(State& s, btree::seek mode, std::string_view key, bool forward, bool step = false) {
   internal::store_state* store = s.tree ? s.tree->store.get() : nullptr;
   if (errc e = internal::check_tree(s.tree, false); !is_ok(e))
     return operation_access::refuse(store, e);
@@ -76,11 +89,16 @@ operation move(State& s, btree::seek mode, std::string_view key, bool forward) {
     s.room = std::make_unique_for_overwrite<std::byte[]>(bytes);
     s.copy.bytes = s.room.get();
   }
+  if (!step || s.ahead_forward != forward) s.ahead.forget();
+  s.ahead_forward = forward;
   return operation_access::with<move_body<State>>(store, [&](move_body<State>& b) {
     b.cursor = &s;
     b.forward = forward;
     b.tree = s.tree;
-    b.op.prepare(s.tree->open->t, mode, as_bytes(key), {nullptr, &s.value, &s.copy});
+    b.op.prepare(s.tree->open->t, mode, as_bytes(key), {nullptr, &s.value, &s.copy}, &s.cookie);
+    if (!forward && !s.from.empty()) b.op.bound(as_bytes(s.from));
+    if (forward && !s.to.empty()) b.op.bound(as_bytes(s.to));
+    if (step) b.op.follow(s.ahead);
   });
 }
 
@@ -91,24 +109,34 @@ cursor::cursor(const tree& t) : state_(std::make_unique<state>()) {
 }
 cursor::~cursor() = default;
 
+void cursor::range(std::string_view from, std::string_view to) {
+  state_->from = from;
+  state_->to = to;
+  state_->at = state::place::NOWHERE;
+}
+
 operation cursor::seek(std::string_view key) {
-  return move(*state_, btree::seek::AT_LEAST, key, true);
+  state& s = *state_;
+  return move(s, btree::seek::AT_LEAST, std::max<std::string_view>(key, s.from), true);
 }
 operation cursor::seek_at_most(std::string_view key) {
-  return move(*state_, btree::seek::AT_MOST, key, false);
+  state& s = *state_;
+  if (!s.to.empty() && key >= s.to) return last();
+  return move(s, btree::seek::AT_MOST, key, false);
 }
 operation cursor::first() {
-  return move(*state_, btree::seek::AT_LEAST, {}, true);
+  return move(*state_, btree::seek::AT_LEAST, state_->from, true);
 }
 operation cursor::last() {
-  return move(*state_, btree::seek::LAST, {}, false);
+  const std::string& to = state_->to;
+  return move(*state_, to.empty() ? btree::seek::LAST : btree::seek::BEFORE, to, false);
 }
 
 operation cursor::next() {
   state& s = *state_;
   switch (s.at) {
     case state::place::AT:
-      return move(s, btree::seek::AFTER, s.key, true);
+      return move(s, btree::seek::AFTER, s.key, true, true);
     case state::place::BEHIND_LAST:
       return operation_access::refuse(s.tree ? s.tree->store.get() : nullptr, errc::not_found);
     default:
@@ -120,7 +148,7 @@ operation cursor::prev() {
   state& s = *state_;
   switch (s.at) {
     case state::place::AT:
-      return move(s, btree::seek::BEFORE, s.key, false);
+      return move(s, btree::seek::BEFORE, s.key, false, true);
     case state::place::BEFORE_FIRST:
       return operation_access::refuse(s.tree ? s.tree->store.get() : nullptr, errc::not_found);
     default:
@@ -132,7 +160,7 @@ bool cursor::try_next() {
   state& s = *state_;
   if (!s.usable()) return false;
   btree::node_view leaf(page_reader(s.copy.bytes, s.copy.size));
-  if (s.copy.index + 1 >= leaf.count()) return false;
+  if (s.copy.index + 1 >= leaf.count() || !s.in_range(s.copy.index + 1)) return false;
   ++s.copy.index;
   if (s.take()) return true;
   --s.copy.index;
@@ -141,7 +169,7 @@ bool cursor::try_next() {
 
 bool cursor::try_prev() {
   state& s = *state_;
-  if (!s.usable() || s.copy.index == 0) return false;
+  if (!s.usable() || s.copy.index == 0 || !s.in_range(s.copy.index - 1)) return false;
   --s.copy.index;
   if (s.take()) return true;
   ++s.copy.index;

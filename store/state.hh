@@ -3,6 +3,8 @@
 
 #include <new>
 
+#include "btree/count_op.hh"
+#include "btree/multi_get_op.hh"
 #include "btree/read_op.hh"
 #include "btree/write_op.hh"
 #include "pleach/pleach.hh"
@@ -53,6 +55,12 @@ struct operation_access {
   static std::shared_ptr<store_state>& state_of(store& s) { return s.state_; }
   static const std::shared_ptr<tree_state>& state_of(const tree& t) { return t.state_; }
   static void set(tree& t, std::shared_ptr<tree_state> s) { t.state_ = std::move(s); }
+  /// The engine's view of a cookie; null for null.
+  static btree::leaf_cookie* engine_cookie(cookie* c) {
+    static_assert(sizeof(btree::leaf_cookie) == sizeof c->state_ &&
+                  std::is_trivially_copyable_v<btree::leaf_cookie>);
+    return c ? std::launder(reinterpret_cast<btree::leaf_cookie*>(c->state_)) : nullptr;
+  }
   static body& body_of(operation& o) { return *std::launder(reinterpret_cast<body*>(o.room_)); }
   static store_state* store_of(operation& o) { return o.store_; }
   static void complete(operation& o);

@@ -78,24 +78,57 @@ class write_body final : public body {
   void finish(answer& a) override { internal::tell_write(a, op); }
 };
 
+class multi_get_body final : public body, public btree::lookup_list {
+ public:
+  std::shared_ptr<tree_state> tree;
+  std::span<lookup> lookups;
+  btree::multi_get_op op;
+  sm::op& engine_op() override { return op; }
+  void finish(answer& a) override {
+    a.page = op.bad_page().raw;
+    if (op.idle())  // it never ran
+      for (lookup& l : lookups) l.result = a;
+  }
+  u32 count() const override { return static_cast<u32>(lookups.size()); }
+  wish at(u32 i) override { return {as_bytes(lookups[i].key), lookups[i].value}; }
+  void settle(u32 i, errc code, lsn_t lsn, page_addr bad) override {
+    lookups[i].result = {static_cast<u32>(code), lsn, bad.raw};
+  }
+};
+
+class count_body final : public body {
+ public:
+  std::shared_ptr<tree_state> tree;
+  std::uint64_t* n = nullptr;
+  btree::count_op op;
+  sm::op& engine_op() override { return op; }
+  void finish(answer& a) override {
+    a.page = op.bad_page().raw;
+    *n = op.counted();
+  }
+};
+
+/// `bound`: null: none.
 operation read_one(const std::shared_ptr<tree_state>& t, btree::seek mode, std::string_view key,
-                   const btree::read_op::sink& to) {
+                   const btree::read_op::sink& to, const std::string_view* bound = nullptr,
+               cookie* near = nullptr) {
   internal::store_state* s = t ? t->store.get() : nullptr;
   if (errc e = check_tree(t, false); !is_ok(e)) return operation_access::refuse(s, e);
   return operation_access::with<read_body>(s, [&](read_body& b) {
     b.tree = t;
-    b.op.prepare(t->open->t, mode, as_bytes(key), to);
+    b.op.prepare(t->open->t, mode, as_bytes(key), to, operation_access::engine_cookie(near));
+    if (bound) b.op.bound(as_bytes(*bound));
   });
 }
 
 operation write(const std::shared_ptr<tree_state>& t, btree::change kind, std::string_view key,
-                std::string_view value, std::string* old_value, durability d) {
+                std::string_view value, std::string* old_value, durability d, cookie* near) {
   internal::store_state* s = t ? t->store.get() : nullptr;
   if (errc e = check_tree(t, true); !is_ok(e)) return operation_access::refuse(s, e);
   return operation_access::with<write_body>(s, [&](write_body& b) {
     b.tree = t;
     b.op.prepare(t->open->t, kind, as_bytes(key), as_bytes(value), old_value,
-                 d == durability::durable);
+                 d == durability::durable, operation_access::engine_cookie(near));
   });
 }
 
@@ -107,9 +140,6 @@ const std::string& tree::name() const {
 }
 std::uint64_t tree::id() const { return state_ ? state_->open->t.id : 0; }
 
-operation tree::get(std::string_view key, std::string& value) {
-  return read_one(state_, btree::seek::EXACT, key, {nullptr, &value, nullptr});
-}
 operation tree::visit(std::string_view key, viewer fn, void* datum) {
   internal::store_state* s = state_ ? state_->store.get() : nullptr;
   if (errc e = check_tree(state_, false); !is_ok(e)) return operation_access::refuse(s, e);
@@ -140,8 +170,25 @@ operation tree::read(std::string_view key, std::uint64_t offset, std::span<char>
                      std::size_t& got) {
   return internal::read_range(state_, key, offset, out, got, nullptr);
 }
-operation tree::exists(std::string_view key) {
-  return read_one(state_, btree::seek::EXACT, key, {});
+operation tree::get(std::string_view key, std::string& value, cookie* near) {
+  return read_one(state_, btree::seek::EXACT, key, {nullptr, &value, nullptr}, nullptr, near);
+}
+operation tree::exists(std::string_view key, cookie* near) {
+  return read_one(state_, btree::seek::EXACT, key, {}, nullptr, near);
+}
+operation tree::multi_get(std::span<lookup> lookups) {
+  internal::store_state* s = state_ ? state_->store.get() : nullptr;
+  errc e = check_tree(state_, false);
+  if (is_ok(e) && lookups.size() > ~u32{0}) e = errc::bad_argument;
+  if (!is_ok(e)) {
+    for (lookup& l : lookups) l.result = {static_cast<u32>(e), 0, 0};
+    return operation_access::refuse(s, e);
+  }
+  return operation_access::with<multi_get_body>(s, [&](multi_get_body& b) {
+    b.tree = state_;
+    b.lookups = lookups;
+    b.op.prepare(state_->open->t, b);
+  });
 }
 operation tree::get_at_least(std::string_view key, std::string& found_key, std::string& value) {
   return read_one(state_, btree::seek::AT_LEAST, key, {&found_key, &value, nullptr});
@@ -162,17 +209,39 @@ operation tree::prev(std::string_view key, std::string& found_key, std::string& 
   return read_one(state_, btree::seek::BEFORE, key, {&found_key, &value, nullptr});
 }
 
-operation tree::put(std::string_view key, std::string_view value, durability d) {
-  return write(state_, btree::change::PUT, key, value, nullptr, d);
+operation tree::next_upto(std::string_view key, std::string_view upto, std::string& found_key,
+                          std::string& value) {
+  return read_one(state_, btree::seek::AFTER, key, {&found_key, &value, nullptr},
+              upto.empty() ? nullptr : &upto);
 }
-operation tree::update(std::string_view key, std::string_view value, durability d) {
-  return write(state_, btree::change::UPDATE, key, value, nullptr, d);
+operation tree::prev_downto(std::string_view key, std::string_view downto, std::string& found_key,
+                            std::string& value) {
+  return read_one(state_, btree::seek::BEFORE, key, {&found_key, &value, nullptr}, &downto);
 }
-operation tree::upsert(std::string_view key, std::string_view value, durability d) {
-  return write(state_, btree::change::UPSERT, key, value, nullptr, d);
+
+operation tree::count(std::string_view from, std::string_view to, std::uint64_t& n) {
+  internal::store_state* s = state_ ? state_->store.get() : nullptr;
+  n = 0;
+  if (errc e = check_tree(state_, false); !is_ok(e)) return operation_access::refuse(s, e);
+  return operation_access::with<count_body>(s, [&](count_body& b) {
+    b.tree = state_;
+    b.n = &n;
+    cbytes bound = as_bytes(to);
+    b.op.prepare(state_->open->t, as_bytes(from), to.empty() ? nullptr : &bound);
+  });
 }
-operation tree::del(std::string_view key, std::string* old_value, durability d) {
-  return write(state_, btree::change::DELETE, key, {}, old_value, d);
+
+operation tree::put(std::string_view key, std::string_view value, durability d, cookie* near) {
+  return write(state_, btree::change::PUT, key, value, nullptr, d, near);
+}
+operation tree::update(std::string_view key, std::string_view value, durability d, cookie* near) {
+  return write(state_, btree::change::UPDATE, key, value, nullptr, d, near);
+}
+operation tree::upsert(std::string_view key, std::string_view value, durability d, cookie* near) {
+  return write(state_, btree::change::UPSERT, key, value, nullptr, d, near);
+}
+operation tree::del(std::string_view key, std::string* old_value, durability d, cookie* near) {
+  return write(state_, btree::change::DELETE, key, {}, old_value, d, near);
 }
 
 }  // namespace pleach

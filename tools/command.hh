@@ -40,6 +40,7 @@ struct command {
   std::optional<std::uint64_t> limit;
   bool reverse = false;
   bool keys_only = false;
+  bool count = false;
 
   // load, save
   std::vector<std::string> trees;  // at most one for load

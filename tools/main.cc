@@ -122,7 +122,10 @@ void set_up_scan(CLI::App& app, raw_command& raw, command& c) {
   app.add_option("--prefix", raw.prefix, "only keys that begin so")->type_name("KEY");
   app.add_option("--limit", raw.limit, "at most so many records")->type_name("N");
   app.add_flag("--reverse", c.reverse, "backwards through the same range");
-  app.add_flag("--keys-only", c.keys_only, "leave the values out");
+  CLI::Option* keys = app.add_flag("--keys-only", c.keys_only, "leave the values out");
+  CLI::Option* count = app.add_flag("--count", c.count, "only say how many records there are");
+  for (const char* other : {"--limit", "--reverse"}) count->excludes(app.get_option(other));
+  count->excludes(keys);
 }
 void add_format(CLI::App& app, raw_command& raw) {
   app.add_option("--format", raw.format, "jsonl (default) or dump")->type_name("FORMAT");

@@ -1,7 +1,8 @@
 // An operation that runs while its owner does something else (parses the next batch).
 //
 // I1. At most one operation at a time; it is done or cancelled and done before this object dies.
-// I2. The reactor turns only inside poll() and wait(): whoever parses calls poll() now and then.
+// I2. The reactor turns only inside poll(), turn() and wait(): whoever parses calls poll() now and
+// then.
 #pragma once
 
 #include <cstddef>
@@ -30,6 +31,8 @@ class pending {
 
   // One bounded round of the reactor.
   outcome<void> poll();
+  // One round, and sleep if there is nothing to do before something happens (a signal too).
+  outcome<void> turn();
   // Until the operation is done. ERRORS: only those of the reactor.
   outcome<void> wait();
   // REQUIRES: done(). RETURNS: the result; nothing is active then.

@@ -140,6 +140,13 @@ struct problem {
   std::string where;  ///< "superblock 2", "page 1234+4", "tree packages", "log", "space"
   std::string what;
 };
+/// One key of tree::multi_get, and what became of it.
+struct lookup {
+  std::string_view key;
+  std::string* value = nullptr;  ///< overwritten if found; null: only whether the key is there
+  answer result{};               ///< as that of a get
+};
+
 struct check_report {
   bool clean = true;
   std::vector<problem> problems;  ///< the first 1000
@@ -158,6 +165,20 @@ struct store_state;
 struct tree_state;
 struct operation_access;
 }  // namespace internal
+
+/// What an operation remembers of where it ended, so that the next one that is given it, on keys
+/// near by, skips the way from the root: runs of neighbouring keys become cheaper. The caller's
+/// own, small, copied freely; it may outlive its tree and its store, and be used with others. It
+/// holds nothing and is never trusted: where it does not fit any more the operation goes the usual
+/// way. Not shared by operations in flight at the same time. store::stats() counts hits and misses.
+class cookie {
+ public:
+  void clear() { *this = {}; }
+
+ private:
+  friend struct internal::operation_access;
+  alignas(8) std::byte state_[48] = {};
+};
 
 /// An operation in its caller's storage; neither copied nor moved. Destroying one that is started
 /// and not done aborts: cancel it, then poll until it is done.
@@ -219,9 +240,17 @@ class tree {
   std::uint64_t byte_count() const;
 
   /// Exact. `value` is overwritten (its capacity reused); not_found leaves it alone. `conflict`,
-  /// here and below: a large value is replaced again and again faster than it can be read.
-  operation get(std::string_view key, std::string& value);
-  operation exists(std::string_view key);
+  /// here and below: a large value is replaced again and again faster than it can be read. `near`,
+  /// here and below: a cookie that earlier operations have left (or an empty one); updated. The
+  /// caller's until completion.
+  operation get(std::string_view key, std::string& value, cookie* near = nullptr);
+  operation exists(std::string_view key, cookie* near = nullptr);
+  /// Gets all `lookups`, in any order, faster than one by one: their waits for memory and for the
+  /// device overlap. Each is as consistent as a get; together they are no snapshot, a change may
+  /// come between two of them. The answer is ok, or the first of the results that is neither ok nor
+  /// not_found; the other lookups go on after one that failed. Lookups, keys and values are the
+  /// caller's until completion. Many thousands at once are fine: others get their turn in between.
+  operation multi_get(std::span<lookup> lookups);
   /// Exact. `fn` sees the value where it lies in the page, until it returns; it is called once,
   /// must not use the store, and must not throw. False: the operation ends with `callback_failed`.
   operation visit(std::string_view key, viewer fn, void* datum);
@@ -239,26 +268,37 @@ class tree {
   /// Least key > / greatest key < `key`, which need not exist.
   operation next(std::string_view key, std::string& found_key, std::string& value);
   operation prev(std::string_view key, std::string& found_key, std::string& value);
+  /// The same within a range: least key > `key` and < `upto` / greatest key < `key` and >=
+  /// `downto`; not_found at the bound, behind which nothing is read. An empty `upto` is no bound.
+  operation next_upto(std::string_view key, std::string_view upto, std::string& found_key,
+                      std::string& value);
+  operation prev_downto(std::string_view key, std::string_view downto, std::string& found_key,
+                        std::string& value);
+  /// `n` = number of keys in [from, to); an empty `to` is the end of the tree. Walks the leaves,
+  /// without looking at values and in constant memory. A key that lives throughout is counted
+  /// exactly once, whatever else changes meanwhile; of those that come or go some are counted.
+  /// `n` is written at the end; if the operation fails, with what it had counted by then.
+  operation count(std::string_view from, std::string_view to, std::uint64_t& n);
 
-  operation put(std::string_view key, std::string_view value,
-                durability d = durability::durable);  ///< `exists` if present
-  operation update(std::string_view key, std::string_view value,
-                   durability d = durability::durable);  ///< `not_found` if absent
-  operation upsert(std::string_view key, std::string_view value,
-                   durability d = durability::durable);
+  operation put(std::string_view key, std::string_view value, durability d = durability::durable,
+                cookie* near = nullptr);  ///< `exists` if present
+  operation update(std::string_view key, std::string_view value, durability d = durability::durable,
+                   cookie* near = nullptr);  ///< `not_found` if absent
+  operation upsert(std::string_view key, std::string_view value, durability d = durability::durable,
+                   cookie* near = nullptr);
   /// Put, update, upsert or delete as `fn` decides when it has seen the record as it is at the
   /// moment of the change: nothing comes between what it sees and what it does. `value` holds the
   /// present value, or nothing if the key is absent; with `edit::store` it becomes what `value`
-  /// holds afterwards, larger or smaller, and only bytes that differ are logged. With `edit::fail`
-  /// the operation ends with `callback_failed` and the tree is as it was, byte for byte. `fn` is
-  /// asked again, with the new record, if another operation changes the record first: only its last
-  /// answer counts. It must not use the store and must not throw. `value` is the caller's until
-  /// completion.
+  /// holds afterwards (at most 1 MiB), larger or smaller, and only bytes that differ are logged.
+  /// With `edit::fail` the operation ends with `callback_failed` and the tree is as it was, byte for
+  /// byte. `fn` is asked again, with the new record, if another operation changes the record first:
+  /// only its last answer counts. It must not use the store and must not throw. `value` is the
+  /// caller's until completion.
   operation modify(std::string_view key, std::string& value, editor fn, void* datum,
                    durability d = durability::durable);
   /// `old_value` (may be null) receives the deleted value.
   operation del(std::string_view key, std::string* old_value = nullptr,
-                durability d = durability::durable);
+                durability d = durability::durable, cookie* near = nullptr);
 
  private:
   friend class store;
@@ -347,6 +387,11 @@ class cursor {
   cursor(const cursor&) = delete;
   cursor& operator=(const cursor&) = delete;
   ~cursor();
+
+  /// From now on the cursor sees the keys in [from, to) only: first and last are those of the
+  /// range, next and prev end at its bounds with not_found. An empty `to` is no bound. Copied; the
+  /// position is nowhere afterwards. Not while an operation of the cursor is under way.
+  void range(std::string_view from, std::string_view to);
 
   operation seek(std::string_view key);  ///< to the least key >= key
   operation seek_at_most(std::string_view key);

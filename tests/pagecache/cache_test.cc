@@ -161,6 +161,45 @@ DOCTEST_TEST_CASE("a load whose op is cancelled goes on, and nothing is lost") {
   DOCTEST_CHECK(w.cache->find_resident(m.ref) != nullptr);
 }
 
+DOCTEST_TEST_CASE("loads that nobody waits for are bounded, and harmless when they fail") {
+  world w;
+  std::vector<model_page> pages;
+  for (u32 i = 0; i < 60; ++i) {
+    pages.push_back(page_at(100 + i * 4, 4));
+    w.plant_page(pages.back());
+  }
+  model_page damaged = page_at(1000, 4);
+  w.plant_page(damaged);
+  io::sim_image image = w.dev->current();
+  std::byte b{0x5a};
+  image.write(damaged.ref.addr.offset() + 9000, {&b, 1});
+  w.replace(std::move(image));
+  w.open();
+  u32 started = 0;
+  for (auto& m : pages) started += w.cache->start_load(m.ref);
+  DOCTEST_CHECK(started == 32);  // half of the loads that 512 units can have in flight
+  DOCTEST_CHECK(!w.cache->start_load(pages[0].ref));
+  DOCTEST_CHECK(w.cache->check() == nullptr);
+  w.steps(50);
+  for (u32 i = 0; i < 32; ++i) {
+    descriptor* d = w.cache->find_resident(pages[i].ref);
+    DOCTEST_REQUIRE(d != nullptr);
+    DOCTEST_CHECK(d->pins == 0);
+    DOCTEST_CHECK(same_content({d->data, d->size()}, pages[i]));
+  }
+  DOCTEST_CHECK(!w.cache->start_load(pages[0].ref));
+  // One is waited for while it is under way.
+  DOCTEST_CHECK(w.cache->start_load(pages[40].ref));
+  DOCTEST_CHECK(get(w, pages[40].ref) == errc::ok);
+  DOCTEST_CHECK(w.cache->start_load(damaged.ref));
+  w.steps(50);
+  DOCTEST_CHECK(w.cache->stats().load_failures == 1);
+  DOCTEST_CHECK(w.cache->stats().misses == 34);
+  DOCTEST_CHECK(w.cache->check() == nullptr);
+  w.cache->stop(errc::closing);
+  DOCTEST_CHECK(!w.cache->start_load(pages[41].ref));
+}
+
 DOCTEST_TEST_CASE("a large frame is made out of a cache full of small pinned pages") {
   world w;
   w.open();

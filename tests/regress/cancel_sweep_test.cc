@@ -6,6 +6,8 @@
 #include <set>
 #include <vector>
 
+#include "btree/count_op.hh"
+#include "btree/multi_get_op.hh"
 #include "btree/verify.hh"
 #include "store/drop_op.hh"
 #include "tests/support/sim_store.hh"
@@ -206,8 +208,12 @@ sweep cancel_everywhere(const io::sim_image& image, held what, bool crowded, u64
   return result;
 }
 
-void cancel_in_all_ways(const io::sim_image& image, const maker& make) {
-  for (held what : {held::NOTHING, held::GRANTS, held::FRAMES, held::CREDIT})
+constexpr held by_others[] = {held::NOTHING, held::GRANTS, held::FRAMES, held::CREDIT};
+constexpr std::span<const held> all_ways = by_others, ways_of_reads{by_others, 3};
+
+void cancel_in_all_ways(const io::sim_image& image, const maker& make,
+                        std::span<const held> ways = all_ways) {
+  for (held what : ways)
     for (u64 seed : {1000, 2000, 3000, 4000, 5000}) {
       DOCTEST_CAPTURE(seed);
       sweep s = cancel_everywhere(image, what, seed % 2000 != 0, seed, make);
@@ -249,6 +255,126 @@ DOCTEST_TEST_CASE("a modify of a large value, cancelled") {
   });
 }
 
+/// The leaf of the tree "t" that holds `key`. All pages stay at home.
+page_addr leaf_of(io::sim_image& image, const std::string& key) {
+  io::sim_environment env;
+  auto dev = std::make_unique<io::sim_device>(env, image);
+  dev->on_event = [&](io::sim_device& d) { image = d.durable(); };
+  auto opened = core::open(env, std::move(dev), {.cache_bytes = 4 << 20}, "test");
+  DOCTEST_REQUIRE(opened);
+  fixture f(std::move(*opened));
+  std::byte bytes[block_bytes];
+  btree::leaf_copy copy;
+  copy.bytes = bytes;
+  std::string found;
+  btree::read_op find;
+  find.prepare(f.open("t"), seek::EXACT, as_bytes(key), {&found, nullptr, &copy});
+  DOCTEST_REQUIRE(f.run(find) == errc::ok);
+  return copy.addr;
+}
+
+/// A multi-get of some of the tree's keys, and who it gives its answers to.
+struct many final : btree::lookup_list {
+  explicit many(btree::tree& t, u32 count) : values(count), codes(count, errc::busy) {
+    for (u32 i = 0; i < count; ++i) keys.push_back(numbered(i * 37 % 150));
+    op.prepare(t, *this);
+  }
+  u32 count() const override { return static_cast<u32>(keys.size()); }
+  wish at(u32 i) override { return {as_bytes(keys[i]), &values[i]}; }
+  void settle(u32 i, errc code, lsn_t, page_addr bad) override {
+    DOCTEST_CHECK(codes[i] == errc::busy);  // once
+    codes[i] = code;
+    if (bad) bad_page = bad;
+  }
+  std::vector<std::string> keys, values;
+  std::vector<errc> codes;
+  page_addr bad_page;
+  btree::multi_get_op op;
+};
+
+DOCTEST_TEST_CASE("a multi-get, cancelled: each lookup is settled once") {
+  io::sim_image image = filled(150);
+  cancel_in_all_ways(image, [](fixture& f) {
+    auto m = std::make_shared<many>(f.open("t"), 60);
+    m->op.on_done(
+        [](sm::op& op, void* datum) {
+          auto& all = *static_cast<many*>(datum);
+          for (u32 i = 0; i < all.count(); ++i) {
+            if (all.codes[i] == errc::ok)
+              DOCTEST_CHECK(all.values[i].size() == (i * 37 % 150 % 50 == 7 ? 9000 : 200));
+            else
+              DOCTEST_CHECK(all.codes[i] == op.out.code);
+          }
+        },
+        m.get());
+    return std::shared_ptr<sm::op>(m, &m->op);
+  }, ways_of_reads);
+}
+
+DOCTEST_TEST_CASE("a count, cancelled, meeting damage, and of a dropped tree") {
+  io::sim_image image = filled(150);
+  cancel_in_all_ways(
+      image,
+      [](fixture& f) {
+        auto op = std::make_shared<btree::count_op>();
+        op->prepare(f.open("t"), {}, nullptr);
+        return op;
+      },
+      ways_of_reads);
+  page_addr leaf = leaf_of(image, numbered(111));
+  std::byte sector[512];
+  image.read(leaf.block() * block_bytes + 1024, sector);
+  sector[7] ^= std::byte{1};
+  image.write(leaf.block() * block_bytes + 1024, sector);
+  io::sim_environment env;
+  auto opened = core::open(env, std::make_unique<io::sim_device>(env, image),
+                           {.cache_bytes = 4 << 20}, "test");
+  DOCTEST_REQUIRE(opened);
+  fixture f(std::move(*opened));
+  btree::tree& t = f.open("t");
+  btree::count_op op;
+  op.prepare(t, {}, nullptr);
+  DOCTEST_CHECK(f.run(op) == errc::corrupt);
+  DOCTEST_CHECK(op.bad_page() == leaf);
+  DOCTEST_CHECK((op.counted() > 0 && op.counted() <= 111));
+  t.dropped = true;
+  op.reset();
+  op.prepare(t, {}, nullptr);
+  DOCTEST_CHECK(f.run(op) == errc::tree_closed);
+  t.dropped = false;
+}
+
+DOCTEST_TEST_CASE("a multi-get of a dropped tree, and one that meets damage") {
+  io::sim_image image = filled(150);
+  page_addr leaf = leaf_of(image, numbered(111));
+  std::byte sector[512];
+  image.read(leaf.block() * block_bytes + 1024, sector);
+  sector[7] ^= std::byte{1};
+  image.write(leaf.block() * block_bytes + 1024, sector);
+  io::sim_environment env;
+  auto opened = core::open(env, std::make_unique<io::sim_device>(env, image),
+                           {.cache_bytes = 4 << 20}, "test");
+  DOCTEST_REQUIRE(opened);
+  fixture f(std::move(*opened));
+  btree::tree& t = f.open("t");
+  many m(t, 150);
+  DOCTEST_CHECK(f.run(m.op) == errc::corrupt);
+  DOCTEST_CHECK(m.op.bad_page() == leaf);
+  DOCTEST_CHECK(m.bad_page == leaf);
+  u32 damaged = 0;
+  for (u32 i = 0; i < m.count(); ++i) {
+    if (m.codes[i] == errc::ok) continue;
+    ++damaged;
+    DOCTEST_CHECK(m.codes[i] == errc::corrupt);
+  }
+  DOCTEST_CHECK((damaged > 0 && damaged < 40));
+  t.dropped = true;
+  many gone(t, 20);
+  DOCTEST_CHECK(f.run(gone.op) == errc::tree_closed);
+  for (errc code : gone.codes) DOCTEST_CHECK(code == errc::tree_closed);
+  t.dropped = false;
+}
+
 /// The tree "t", marked as dropped: what is left to do is to give its pages back.
 struct dropped {
   explicit dropped(fixture& f) : tree(*f.store->ctx) {
@@ -285,23 +411,7 @@ DOCTEST_TEST_CASE(
 
 DOCTEST_TEST_CASE("a damaged leaf in a dropped tree keeps its pages, and nothing else") {
   io::sim_image image = filled(150);
-  page_addr leaf;
-  {
-    io::sim_environment env;
-    auto dev = std::make_unique<io::sim_device>(env, image);
-    dev->on_event = [&](io::sim_device& d) { image = d.durable(); };
-    auto opened = core::open(env, std::move(dev), {.cache_bytes = 4 << 20}, "test");
-    DOCTEST_REQUIRE(opened);
-    fixture f(std::move(*opened));
-    std::byte bytes[block_bytes];
-    btree::leaf_copy copy;
-    copy.bytes = bytes;
-    std::string last = numbered(149), key;
-    btree::read_op find;
-    find.prepare(f.open("t"), seek::EXACT, as_bytes(last), {&key, nullptr, &copy});
-    DOCTEST_REQUIRE(f.run(find) == errc::ok);
-    leaf = copy.addr;
-  }
+  page_addr leaf = leaf_of(image, numbered(149));
   std::byte sector[512];
   image.read(leaf.block() * block_bytes + 1024, sector);
   sector[7] ^= std::byte{1};

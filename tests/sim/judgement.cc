@@ -186,7 +186,8 @@ void run::finish_read(slot& s) {
     s.limited = false;
     s.read.reset();
     s.read.prepare(*trees_.at(s.tree).t, s.mode, as_bytes(s.sought),
-                   {&s.key, s.wants_value ? &s.value : nullptr, nullptr});
+                   {&s.key, s.wants_value ? &s.value : nullptr, nullptr}, &s.near);
+    s.read.follow(s.ahead);
     return launch(s, s.read);
   }
   release(s);

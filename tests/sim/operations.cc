@@ -219,7 +219,8 @@ void run::start_write(slot& s) {
     s.write.prepare_modify(*t.t, as_bytes(s.keys[0]), {&run::decide, &s, &s.edited}, s.durable);
   else
     s.write.prepare(*t.t, s.change_kind, as_bytes(s.keys[0]), as_bytes(s.values[0]),
-                    s.wants_old ? &s.old_value : nullptr, s.durable);
+                    s.wants_old ? &s.old_value : nullptr, s.durable,
+                    s.transaction % 2 ? &s.near : nullptr);
   launch(s, s.write);
 }
 
@@ -330,7 +331,9 @@ void run::start_read(slot& s) {
   }
   s.read.prepare(*trees_.at(s.tree).t, s.mode, as_bytes(s.sought),
                  {&s.key, s.wants_value ? &s.value : nullptr,
-                  random_.chance(100) ? &s.copy : nullptr, s.ranged ? &s.range : nullptr});
+                  random_.chance(100) ? &s.copy : nullptr, s.ranged ? &s.range : nullptr},
+                 &s.near);
+  s.ahead.forget();
   launch(s, s.read);
 }
 

@@ -60,6 +60,9 @@ struct slot {
   btree::leaf_copy copy;
   u64 copy_node_hash = 0;
 
+  btree::leaf_cookie near{};  ///< of this slot's operations, whatever tree and store they were of
+  btree::read_ahead ahead;    ///< of a walk
+
   btree::reclaim_op reclaim;
 
   sm::op& running() {

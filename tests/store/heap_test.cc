@@ -1,4 +1,4 @@
-// Proves: no heap allocation per cached get and per cached upsert in the steady state. Writes the
+// Proves: no heap allocation per cached get, multi-get and upsert in the steady state. Writes the
 // counts where tests/run.sh collects them.
 #include <cstdlib>
 #include <fstream>
@@ -100,6 +100,20 @@ DOCTEST_TEST_CASE("no heap allocation per cached operation") {
   report("heap_allocations_cached_get", gets);
   u64 misses = counted(operations, [&](int i) { return !r.s.run(r.t.exists(r.value(i))).ok(); });
   DOCTEST_CHECK(misses == 0);
+  std::vector<std::string> several(40);
+  std::vector<pleach::lookup> lookups(several.size());
+  u64 multi_gets = counted(operations / 40, [&](int i) {
+    for (int k = 0; k < 40; ++k)
+      lookups[static_cast<u64>(k)] = {r.key(40 * i + k), &several[static_cast<u64>(k)], {}};
+    return r.s.run(r.t.multi_get(lookups)).ok();
+  });
+  DOCTEST_CHECK(multi_gets == 0);
+  pleach::cookie near;
+  u64 with_cookie = counted(operations, [&](int i) {
+    return r.s.run(r.t.get(r.key(i), value, &near)).ok() &&
+           r.s.run(r.t.upsert(r.key(i), r.value(i), pleach::durability::ordered, &near)).ok();
+  });
+  DOCTEST_CHECK(with_cookie == 0);
   u64 ordered = counted(operations, [&](int i) {
     return r.s.run(r.t.upsert(r.key(i), r.value(i), pleach::durability::ordered)).ok();
   });

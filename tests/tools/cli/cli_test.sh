@@ -232,6 +232,12 @@ equal "$(keys --from "")" "a b/1 b/2 b/3 c d "
 equal "$(keys --to "")" ""
 equal "$(keys --prefix zz)" ""
 equal "$(keys --prefix 622f --hex)" "b/1 b/2 b/3 "
+expect 0 scan r t --count; out_is '6\n'
+expect 0 scan r t --count --prefix b/; out_is '3\n'
+expect 0 scan r t --count --from b/2 --to d; out_is '3\n'
+expect 0 scan r t --count --from d --to a; out_is '0\n'
+expect 0 scan r t --count --to ""; out_is '0\n'
+for other in "--limit 2" --reverse --keys-only; do expect 16 scan r t --count $other; done
 expect 0 scan r t --limit 1; out_is '{"tree":"t","key":"a","value":"va"}\n'
 expect 0 scan r t --limit 1 --keys-only; out_is '{"tree":"t","key":"a"}\n'
 pl --hex put r t ff00 01; pl --hex put r t ffff 02; pl --hex put r t fe 03

@@ -1,0 +1,164 @@
+#include "btree/count_op.hh"
+
+#include <algorithm>
+
+namespace pleach::btree {
+
+namespace {
+constexpr u32 restart_limit = 64;
+}
+
+void count_op::prepare(tree& t, cbytes from, const cbytes* to) {
+  PLEACH_ASSERT(idle());
+  tree_ = &t;
+  key_ = from;
+  bounded_ = to != nullptr;
+  to_ = bounded_ ? *to : cbytes{};
+  counted_ = 0;
+  held_ = nullptr;
+  need_ = suspect_ = {};
+  bad_ = {};
+  restarts_ = 0;
+  ahead_.forget();
+}
+
+sm::step count_op::tick(phase p) noexcept {
+  switch (p) {
+    case INIT:
+      return init();
+    case DOWN:
+      return down();
+    case AGAIN:
+      return yield(DOWN);
+    case ADMIT:
+      return tree_->ctx->pages.grants().take(grant_, *this, tree_->ctx->max_node_blocks)
+                 ? go(LOAD)
+                 : wait(LOAD, "page frames");
+    case LOAD:
+      return load();
+    case LOADED:
+      return loaded();
+    case CLEANUP:
+      return cleanup();
+    case DONE:
+    case phase_count_:
+      break;
+  }
+  return go(DONE);
+}
+
+sm::step count_op::init() {
+  ++tree_->ctx->stats.counts;
+  if (errc e = tree_->ctx->engine.health(); !is_ok(e)) return fail(e);
+  if (tree_->dropped) return fail(errc::tree_closed);
+  if (key_.size() > max_key_bytes || to_.size() > max_key_bytes) return fail(errc::key_too_large);
+  if (bounded_ && compare_keys(key_, to_) >= 0) return go(CLEANUP);
+  return go(DOWN);
+}
+
+sm::step count_op::down() {
+  cache::page_cache& pages = tree_->ctx->pages;
+  if (tree_->dropped) return fail(errc::tree_closed);
+  cache::descriptor* parent = nullptr;  // of the leaf, within this tick
+  u32 child = 0;
+  for (u32 left = leaves_per_tick; left != 0; --left) {
+    cache::descriptor* d = held_;
+    if (parent != nullptr) {
+      need_ = node_view(parent->reader()).child(child);
+      ahead_.at(*parent, child);
+      d = pages.find_resident(need_);
+    } else {
+      if (d == nullptr) {
+        need_ = tree_->root;
+        d = pages.find_resident(need_);
+      }
+      // Within one tick nothing changes: only the page where the descent starts is in question.
+      if (d != nullptr &&
+          (d->header().tree_id != tree_->id || !node_view(d->reader()).covers(key_)))
+        return start_again();
+      while (d != nullptr && !node_view(d->reader()).is_leaf()) {
+        node_view n(d->reader());
+        child = n.find_child(key_);
+        if (n.level() == 1) {
+          parent = d;
+          ahead_.at(*d, child);
+        }
+        need_ = n.child(child);
+        d = pages.find_resident(need_);
+      }
+    }
+    if (d == nullptr) return go(grant_.held ? LOAD : ADMIT);
+    bool more = count_leaf(*d);
+    let_go();
+    if (!more) return go(CLEANUP);
+    if (parent != nullptr && ++child == node_view(parent->reader()).count()) parent = nullptr;
+  }
+  return go(AGAIN);
+}
+
+/// RETURNS: whether the range goes on behind this leaf, at `key_`.
+bool count_op::count_leaf(const cache::descriptor& d) {
+  node_view n(d.reader());
+  u32 begin = compare_keys(n.low_fence(), key_) == 0 ? 0 : n.find(key_).index;
+  bool last = !n.has_high_fence() || (bounded_ && compare_keys(n.high_fence(), to_) >= 0);
+  u32 end = last && bounded_ ? n.find(to_).index : n.count();
+  counted_ += end - begin;
+  out.lsn = std::max(out.lsn, d.last_lsn);
+  restarts_ = 0;
+  if (last) return false;
+  cbytes high = n.high_fence();
+  std::memcpy(fence_, high.data(), high.size());
+  key_ = {fence_, high.size()};
+  return true;
+}
+
+sm::step count_op::load() {
+  context& c = *tree_->ctx;
+  let_go();
+  held_ = c.pages.pin(need_);
+  if (held_->state != cache::page_state::LOADING) return go(LOADED);
+  ahead_.missed(c, need_.addr.blocks());
+  ahead_.go(c, true, bounded_ ? &to_ : nullptr);
+  return wait_in(held_->waiters, LOADED);
+}
+
+sm::step count_op::loaded() {
+  using cache::page_state;
+  if (held_->state == page_state::RESIDENT && held_->gen == need_.gen) return go(DOWN);
+  errc code = held_->state == page_state::FAILED ? held_->error : errc::ok;
+  if (!is_ok(code)) {
+    // Corruption counts only if a descent that started after the failure meets the same reference
+    // again.
+    if ((code != errc::corrupt && code != errc::io) || suspect_ == need_) {
+      bad_ = need_.addr;
+      return fail(code);
+    }
+    suspect_ = need_;
+  }
+  return start_again();
+}
+
+sm::step count_op::start_again() {
+  ++tree_->ctx->stats.restart_stale;
+  let_go();
+  if (++restarts_ > restart_limit) {
+    // Only a structure that contradicts itself makes a descent fail this often without a change
+    // between.
+    bad_ = tree_->root.addr;
+    return fail(errc::corrupt);
+  }
+  return go(AGAIN);
+}
+
+void count_op::let_go() {
+  if (held_) tree_->ctx->pages.unpin(*held_);
+  held_ = nullptr;
+}
+
+sm::step count_op::cleanup() {
+  let_go();
+  tree_->ctx->pages.grants().give_back(grant_);
+  return go(DONE);
+}
+
+}  // namespace pleach::btree
