@@ -126,10 +126,11 @@ int run_seeds(const arguments& a) {
   fmt::print(
       "  splits {}, growths {}, push-downs {}, compactions {}, merges {}, unlinks {}, pull-ups {}, "
       "empties kept {}; restarts: stale {}, "
-      "check {}, grant {}, plan {}; alone {}; damaged images {}, refused {}\n",
+      "check {}, grant {}, plan {}; alone {}; cookies: hits {}, misses {}; read ahead {}; damaged "
+      "images {}, refused {}\n",
       n.splits, n.growths, n.push_downs, n.compactions, n.merges, n.unlinks, n.pull_ups,
       n.empties_kept, n.restart_stale, n.restart_check, n.restart_grant, n.restart_plan, n.lock_all,
-      t.damaged, t.damage_refused);
+      n.cookie_hits, n.cookie_misses, n.read_ahead, t.damaged, t.damage_refused);
   append_counters(a.counters, t);
   return 0;
 }

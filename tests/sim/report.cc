@@ -27,6 +27,8 @@ void totals::add(const btree::tree_statistics& s) {
   trees.restart_stale += s.restart_stale, trees.restart_check += s.restart_check,
       trees.restart_grant += s.restart_grant;
   trees.restart_plan += s.restart_plan, trees.lock_all += s.lock_all;
+  trees.cookie_hits += s.cookie_hits, trees.cookie_misses += s.cookie_misses;
+  trees.read_ahead += s.read_ahead;
 }
 
 void report::tell(const std::string& line) {
