@@ -475,11 +475,12 @@ sm::step write_op::plan() {
     stand_ = -1;
     return go(DOWN);
   }
+  // Before more maps are read: what is known of them is in the credit.
+  if (plan_.credit > ctx_->engine.largest_credit()) return fail(errc::too_large);
   if (plan_.read_old >= 0) return read_old(plan_.units);
   u64 chunk = plan_.extents ? txn::extent_chunk_blocks : 0;
   if (pinned_units_ + plan_.units + chunk > grant_.amount)
     return ask_for_more(pinned_units_ + plan_.units + chunk);
-  if (plan_.credit > ctx_->engine.largest_credit()) return fail(errc::too_large);
   remember_versions();
   if (plan_.needs.empty() && plan_.frees.empty()) return go(OPEN);
   return go(ALLOC);
