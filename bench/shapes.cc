@@ -25,8 +25,9 @@ struct shape {
 };
 constexpr shape shapes[] = {
     {4096, 8, 8, true, true, false},    {16384, 8, 8, true, true, false},
-    {16384, 16, 100, true, true, true}, {16384, 16, 100, true, true, false},
-    {65536, 24, 24, true, true, false}, {16384, 16, 100, true, false, true},
+    {16384, 16, 16, true, true, true},  {16384, 16, 16, true, true, false},
+    {16384, 24, 24, true, true, false}, {65536, 24, 24, true, true, false},
+    {16384, 16, 100, true, true, true}, {16384, 16, 100, true, false, true},
     {8192, 16, 100, false, true, true},
 };
 

@@ -20,6 +20,8 @@ using namespace detail;
 
 namespace {
 
+constexpr u32 fetched_ahead = 512;  ///< bytes of values
+
 inline u64 number_at(const std::byte* p) {
   return __builtin_bswap64(load_le<u64>(p));
 }
@@ -118,6 +120,10 @@ inline u32 lower_place(const row& r, const column<EIGHT>& c, u64 sought) {
   const u32 begin = r.segment(r.front), last = r.segment(r.end() - 1);
   const u32 s = find_segment(r, c, begin, last - begin + 1, sought);
   const u32 first = r.first(s), size = r.size(s), turn = r.turn(s);
+  // The value of the key, wherever it is in the segment, comes while the keys are compared.
+  const u32 ahead = std::min(size * r.value_bytes, fetched_ahead);
+  for (u32 i = 0; i < ahead; i += 64)
+    __builtin_prefetch(r.base + r.value_offset(first + size - 1) + i);
   if (s != begin && s != last) [[likely]]
     return first + c.below(first, size, sought);
   // At the ends only some places are taken.
