@@ -176,7 +176,7 @@ u64 moved_bytes(const node_view& n, u32 changes) {
   const u64 segments = r.segment(r.places) + 1;
   const u64 once =
       ((u64{1} << r.shift) + segments) * (r.record_bytes() + 4 * capture_granule_bytes);
-  return std::min(changes * once, (u64{r.count} + changes) * r.record_bytes() + segments);
+  return std::min<u64>(changes * once, n.size());
 }
 
 void format(page_writer w, record_shape s, cbytes low, cbytes high, bool has_high) {

@@ -139,6 +139,8 @@ const std::string& tree::name() const {
   return state_ ? state_->open->t.name : none;
 }
 std::uint64_t tree::id() const { return state_ ? state_->open->t.id : 0; }
+std::uint32_t tree::key_bytes() const { return state_ ? state_->open->t.key_bytes : 0; }
+std::uint32_t tree::value_bytes() const { return state_ ? state_->open->t.value_bytes : 0; }
 
 operation tree::visit(std::string_view key, viewer fn, void* datum) {
   internal::store_state* s = state_ ? state_->store.get() : nullptr;

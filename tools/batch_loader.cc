@@ -59,11 +59,23 @@ outcome<void> batch_loader::check_sizes(std::string_view key, std::string_view v
   return {};
 }
 
+outcome<void> batch_loader::check_lengths(const tree& to, std::string_view key,
+                                          std::string_view value) {
+  if (to.key_bytes() != 0 && key.size() != to.key_bytes())
+    return fail(fmt::format("the key has {} bytes, all keys of the tree have {}", key.size(),
+                            to.key_bytes()));
+  if (to.value_bytes() != 0 && value.size() != to.value_bytes())
+    return fail(fmt::format("the value has {} bytes, all values of the tree have {}", value.size(),
+                            to.value_bytes()));
+  return {};
+}
+
 outcome<void> batch_loader::add(std::string_view tree_name, std::string_view key,
                                 std::string_view value) {
   if (auto fits = check_sizes(key, value); !fits) return fits;
   auto to = tree_named(tree_name);
   if (!to) return std::unexpected(to.error());
+  if (auto fits = check_lengths(**to, key, value); !fits) return fits;
 
   if (commit_.active()) {
     if (gathered_ % records_per_poll == 0) {

@@ -55,6 +55,7 @@ class batch_loader {
 
   outcome<const tree*> tree_named(std::string_view name);
   outcome<void> check_sizes(std::string_view key, std::string_view value) const;
+  static outcome<void> check_lengths(const tree& to, std::string_view key, std::string_view value);
   void hold(const tree& to, std::string_view key, std::string_view value);
   outcome<void> commit();
   outcome<void> await_commit();

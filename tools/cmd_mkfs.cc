@@ -21,6 +21,7 @@ outcome<int> run_mkfs(const command& c) {
   format_options options;
   options.size_bytes = c.size_bytes;
   options.log_bytes = c.log_bytes;
+  options.max_node_bytes = c.max_node_bytes;
   options.force = c.force;
   options.progress = [&](std::uint64_t done, std::uint64_t total) { shown.update(done, total); };
   auto made = store::format(c.store, options);

@@ -62,6 +62,7 @@ struct command {
   // mkfs, grow
   std::uint64_t size_bytes = 0;  // 0: the default
   std::uint64_t log_bytes = 0;
+  std::uint32_t max_node_bytes = 64 << 10;
   bool force = false;
 };
 

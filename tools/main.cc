@@ -36,7 +36,7 @@ namespace {
 // What the options hold before they are decoded.
 struct raw_command {
   std::string cache, device = "auto", size, log_size, mapsize, node, format = "jsonl";
-  std::string key_bytes, value_bytes;
+  std::string max_node, key_bytes, value_bytes;
   std::string key, value, from, to, prefix, limit, batch = "1000", dump_tree;
   std::vector<std::string> nodes;
 };
@@ -74,6 +74,8 @@ void set_up_mkfs(CLI::App& app, raw_command& raw, command& c) {
                  "size of the store (1GiB for a file; a block device's own size)")
       ->type_name("SIZE");
   app.add_option("--log-size", raw.log_size, "size of the log (64MiB; less in a small store)")
+      ->type_name("SIZE");
+  app.add_option("--max-node", raw.max_node, "largest node of any tree, to 1MiB (64KiB)")
       ->type_name("SIZE");
   app.add_flag("--force", c.force, "overwrite what is there");
 }
@@ -194,7 +196,7 @@ constexpr std::array entries{
 constexpr std::array valued_options{"--size",  "--log-size", "--value-file", "--node",  "--from",
                                     "--to",    "--prefix",   "--limit",      "--tree",  "--format",
                                     "--batch", "--mapsize",  "--cache",      "--device",
-                                    "--key-bytes", "--value-bytes"};
+                                    "--key-bytes", "--value-bytes", "--max-node"};
 
 bool takes_value(std::string_view option) {
   return std::ranges::find(valued_options, option) != valued_options.end();
@@ -252,11 +254,11 @@ std::uint64_t count_of(const char* option, const std::string& text) {
   return n;
 }
 
-std::uint32_t node_of(const std::string& text) {
-  const std::uint64_t bytes = size_of("--node", text);
+std::uint32_t node_of(const std::string& text, const char* option = "--node") {
+  const std::uint64_t bytes = size_of(option, text);
   if (bytes < 4096 || bytes > (1 << 20) || !std::has_single_bit(bytes)) {
     throw usage_error{
-        fmt::format("--node: {} is no node size: a power of two from 4KiB to 1MiB", text)};
+        fmt::format("{}: {} is no node size: a power of two from 4KiB to 1MiB", option, text)};
   }
   return static_cast<std::uint32_t>(bytes);
 }
@@ -351,6 +353,7 @@ void decode(const CLI::App& app, const raw_command& raw, command& c) {
   if (c.name == "load" && given(app, "--tree")) c.trees = {raw.dump_tree};
   if (c.name == "put") decode_value(app, raw, c);
   decode_nodes(raw, c);
+  if (given(app, "--max-node")) c.max_node_bytes = node_of(raw.max_node, "--max-node");
   if (given(app, "--key-bytes")) c.key_bytes = length_of("--key-bytes", raw.key_bytes);
   if (given(app, "--value-bytes")) c.value_bytes = length_of("--value-bytes", raw.value_bytes);
 }

@@ -236,6 +236,8 @@ class tree {
   explicit operator bool() const { return state_ != nullptr; }
   const std::string& name() const;
   std::uint64_t id() const;
+  std::uint32_t key_bytes() const;     ///< length of all keys; 0: they vary
+  std::uint32_t value_bytes() const;   ///< length of all values; 0: they vary
   std::uint64_t record_count() const;  ///< visible now
   std::uint64_t byte_count() const;
 

@@ -208,6 +208,26 @@ expect 0 stat s
 expect 0 fsck s -n -f
 expect 0 fsck s
 
+section "fixed lengths"
+fresh fixed
+expect 0 put fixed f 12345678 abcd --create --key-bytes 8 --value-bytes 4
+expect 8 put fixed f 1234567 abcd; says "8 bytes, not 7"
+expect 8 put fixed f 12345678 abc; says "4 bytes, not 3"
+expect 0 get fixed f 12345678; out_is 'abcd'
+expect 1 get fixed f 1234567
+expect 0 trees fixed; grep -q '	keys of 8	values of 4$' out && ok || bad "trees does not show the lengths"
+expect 0 trees fixed --json; grep -q '"key_bytes":8,"value_bytes":4' out && ok || bad "no lengths in JSON"
+printf '{"tree":"g","key":"123","value":"a"}\n{"tree":"g","key":"12","value":"a"}\n' >lengths.jsonl
+expect 8 load fixed lengths.jsonl --key-bytes 3; says "line 2"; says "2 bytes"; says "have 3"
+expect 8 put fixed h 1 1 --create --key-bytes 257
+expect 8 put fixed h 1 1 --create --node 4KiB --value-bytes 1000
+expect 16 put fixed h 1 1 --create --key-bytes eight
+expect 0 mkfs large --size 64MiB --max-node 1MiB
+expect 0 put large t k v --create --node 1MiB; expect 0 get large t k; out_is 'v'; expect 0 fsck large
+expect 8 put large t k v --cache 16MiB; says "give at least"
+expect 16 mkfs large2 --max-node 2MiB
+expect 8 put fixed t k v --create --node 128KiB
+
 section "scan"
 fresh r
 for key in b/1 b/2 b/3 a c d; do echo "{\"tree\":\"t\",\"key\":\"$key\",\"value\":\"v$key\"}"; done | pl load r 2>err
