@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "be/superblock.hh"
+#include "be/volume.hh"
 #include "tests/store/support.hh"
 
 using namespace store_test;
