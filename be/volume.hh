@@ -24,18 +24,18 @@ namespace pleach {
 struct root_record {
   page_header header;
   le64 next_tree_id;
-  le64 groups_formatted;   ///< allocation groups whose bitmap page exists, from group 0 on
-  le64 volume_blocks;      ///< size up to which space may be allocated
-  u8 host_position[16];    ///< of an `external` log
-  le64 catalogue_root;     ///< page_addr of the catalogue's root, opaque below btree
+  le64 groups_formatted;  ///< allocation groups whose bitmap page exists, from group 0 on
+  le64 volume_blocks;     ///< size up to which space may be allocated
+  u8 host_position[16];   ///< of an `external` log
+  le64 catalogue_root;    ///< page_addr of the catalogue's root, opaque below btree
   le32 catalogue_gen;
   le32 reserved0;
   u8 reserved[4096 - 64 - 56];
 };
 static_assert(sizeof(root_record) == 4096);
 
-/// Incompat features. Each is set in all superblock copies before the first log block of a group that
-/// needs it (txn::engine::require_feature): a store that never used it stays readable to all.
+/// Incompat features. Each is set in all superblock copies before the first log block of a group
+/// that needs it (txn::engine::require_feature): a store that never used it stays readable to all.
 inline constexpr u64 feature_fixed_lengths = 1;  ///< trees of fixed lengths, node format 2
 /// Values may be a map of several runs: a program that does not know it would free the map only.
 inline constexpr u64 feature_value_maps = 2;
@@ -77,7 +77,9 @@ result<geometry> plan_geometry(u64 volume_bytes, u64 log_bytes, u32 max_node_blo
 constexpr u64 usable_blocks(u64 blocks, u64 group_blocks) {
   return blocks > group_blocks && blocks % group_blocks == 1 ? blocks - 1 : blocks;
 }
-constexpr u64 group_count(u64 blocks, u64 group_blocks) { return ceil_div(blocks, group_blocks); }
+constexpr u64 group_count(u64 blocks, u64 group_blocks) {
+  return ceil_div(blocks, group_blocks);
+}
 
 /// RETURNS: a block that no fixed area and no log segment uses, for the first page; 0 if there is
 /// none.
@@ -100,14 +102,14 @@ u64 new_salt(sm::environment& env, const superblock& s);
 
 /// Facts of an open volume.
 struct volume {
-  superblock super{};            ///< the best copy
-  std::array<bool, superblock_copies> copy_good{};        ///< sound, perhaps of an older generation
+  superblock super{};                               ///< the best copy
+  std::array<bool, superblock_copies> copy_good{};  ///< sound, perhaps of an older generation
   std::array<copy_state, superblock_copies> copy_states{};
   bool upgraded_read_only = false;  ///< an unknown ro_compat feature: open for reading only
   u64 store_id() const { return load_le<u64>(super.uuid); }
 };
 
-inline constexpr lsn_t format_lsn = 1;              ///< LSN of the pages that mkfs writes
+inline constexpr lsn_t format_lsn = 1;  ///< LSN of the pages that mkfs writes
 inline constexpr generation_t format_generation = 1;
 inline constexpr u16 root_format = 1;
 inline constexpr u16 bitmap_format = 1;

@@ -56,7 +56,8 @@ class mover {
     const u32 t = r.turn(segment) + 1;
     put_turn(segment, t == r.size(segment) ? 0 : t);
   }
-  /// Places [from, to) of one segment go one up. REQUIRES: `to` lies in the segment.
+  /// Places [from, to) of one segment go one up.
+  /// REQUIRES: `to` lies in the segment.
   void up(u32 from, u32 to) {
     if (from == to) return;
     const u32 s = r.segment(from), begin = r.first(s), end = begin + r.size(s);
@@ -67,7 +68,8 @@ class mover {
     move_cells(begin, end - 1, 1);
     move_cells(c + 1, c, end - 1 - c);
   }
-  /// Places [from, to) of one segment go one down. REQUIRES: `from` - 1 lies in the segment.
+  /// Places [from, to) of one segment go one down.
+  /// REQUIRES: `from` - 1 lies in the segment.
   void down(u32 from, u32 to) {
     if (from == to) return;
     const u32 s = r.segment(from), begin = r.first(s), end = begin + r.size(s);

@@ -181,6 +181,7 @@ void node_view::prefetch() const {
 }
 
 void node_view::fetch_record(cbytes key) const {
+  if (fixed()) return;  // its search fetches what it needs
   const u32 prefix = node().prefix_length, n = count();
   __builtin_prefetch(base_ + node().prefix_offset);
   if (key.size() < prefix || n == 0) return;  // then `find` looks at the prefix only

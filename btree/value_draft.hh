@@ -50,7 +50,8 @@ class value_draft {
 
   /// The store refers to it now.
   void taken();
-  /// Gives the reservations back. REQUIRES: the engine lives.
+  /// Gives the reservations back.
+  /// REQUIRES: the engine lives.
   void give_back();
   /// The engine is gone, and its reservations with it.
   void abandon() { taken(); }

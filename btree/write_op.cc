@@ -115,7 +115,8 @@ sm::step write_op::init() {
     if (i.key.size() > max_key_bytes) return fail(errc::key_too_large);
     if (i.value_bytes() > max_value_bytes) return fail(errc::value_too_large);
     if (i.kind == change::DELETE || editor_.fn != nullptr) continue;
-    if (errc e = check_lengths(*i.t, i.key, i.value_bytes(), wrong_length_); !is_ok(e)) return fail(e);
+    if (errc e = check_lengths(*i.t, i.key, i.value_bytes(), wrong_length_); !is_ok(e))
+      return fail(e);
   }
   if (items_.empty()) return fail(errc::ok);
   for (const write_item& i : items_)

@@ -167,7 +167,8 @@ class write_op final : public sm::machine<write_op> {
   /// DELETE.
   void prepare(context& c, std::span<write_item> items, bool durable);
   /// One record, of which the editor says what becomes. Asked again if another operation changes
-  /// the record before this one does. ERRORS: callback_failed if the editor says FAIL.
+  /// the record before this one does.
+  /// ERRORS: callback_failed if the editor says FAIL.
   void prepare_modify(tree& t, cbytes key, const editor& e, bool durable);
   page_addr bad_page() const { return bad_; }
   length_fault wrong_length() const { return wrong_length_; }

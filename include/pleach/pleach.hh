@@ -260,8 +260,7 @@ class tree {
   /// version of it; `got` says how many. Memory and I/O are those of the range, not of the value,
   /// where the value is longer than 1 MiB. `out` and `got` belong to the operation until it is
   /// done.
-  operation read(std::string_view key, std::uint64_t offset, std::span<char> out,
-                 std::size_t& got);
+  operation read(std::string_view key, std::uint64_t offset, std::span<char> out, std::size_t& got);
   /// Least key >= `key` / greatest key <= `key`.
   operation get_at_least(std::string_view key, std::string& found_key, std::string& value);
   operation get_at_most(std::string_view key, std::string& found_key, std::string& value);
@@ -292,10 +291,10 @@ class tree {
   /// moment of the change: nothing comes between what it sees and what it does. `value` holds the
   /// present value, or nothing if the key is absent; with `edit::store` it becomes what `value`
   /// holds afterwards (at most 1 MiB), larger or smaller, and only bytes that differ are logged.
-  /// With `edit::fail` the operation ends with `callback_failed` and the tree is as it was, byte for
-  /// byte. `fn` is asked again, with the new record, if another operation changes the record first:
-  /// only its last answer counts. It must not use the store and must not throw. `value` is the
-  /// caller's until completion.
+  /// With `edit::fail` the operation ends with `callback_failed` and the tree is as it was, byte
+  /// for byte. `fn` is asked again, with the new record, if another operation changes the record
+  /// first: only its last answer counts. It must not use the store and must not throw. `value` is
+  /// the caller's until completion.
   operation modify(std::string_view key, std::string& value, editor fn, void* datum,
                    durability d = durability::durable);
   /// `old_value` (may be null) receives the deleted value.
