@@ -417,6 +417,7 @@ write_op::edited write_op::edit() {
       if (!old_is_read_ || std::memcmp(&ref, &old_reference_, sizeof ref) != 0) {
         old_reference_ = ref;
         old_map_only_ = false;
+        asked_about_ = 0;  // the value that it is read to held the last answer
         return edited::OLD;
       }
       old_is_read_ = false;  // the editor changes it
