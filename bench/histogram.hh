@@ -2,8 +2,8 @@
 // is off by at most 3 %. A plain array: recording allocates nothing and costs an index computation
 // and an add.
 //
-// I1. count() is the sum of all buckets.
-// I2. bucket_of is monotone, and value_of(bucket_of(v)) is within 1/32 of v.
+// I1 count() is the sum of all buckets.
+// I2 bucket_of is monotone, and value_of(bucket_of(v)) is within 1/32 of v.
 #pragma once
 
 #include <array>

@@ -18,8 +18,7 @@
 // for long.
 //
 // I1 It holds nothing that an op waits for, and waits only for devices and for the log to make
-// *closed*
-//    groups durable; so it always gets on.
+//    *closed* groups durable; so it always gets on.
 #pragma once
 
 #include "pagecache/images.hh"

@@ -5,8 +5,7 @@
 // I2 Versions come from one store-wide counter, so a reloaded page never repeats one (no ABA).
 // I3 `member_lsn` != 0 <=> the page has changes of that group which are not drained yet.
 // I4 rec_lsn != 0 <=> the page is in the dirty list, which is ordered by rec_lsn. (What a DEAD page
-// held is
-//    kept by recovery_marks.)
+//    held is kept by recovery_marks.)
 #pragma once
 
 #include "be/sm/op.hh"

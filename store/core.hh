@@ -5,7 +5,7 @@
 //
 // I1 Order of life: reactor, device, cache, engine, trees; taken down in reverse.
 // I2 Every byte of the budget is given out here, once: log buffers, recovery index, scratch page,
-// the cache gets the rest.
+//    the cache gets the rest.
 #pragma once
 
 #include <map>

@@ -559,6 +559,7 @@ pleach::limits store::limits() const {
   pleach::limits l;
   l.key_bytes = btree::max_key_bytes;
   l.tree_name_bytes = btree::max_tree_name_bytes;
+  l.node_bytes = c.vol.super.max_node_blocks * block_bytes;
   l.value_bytes = btree::max_value_bytes;
   l.transaction_pages = c.closed ? 0 : c.pages->grantable_units() / 4 * 3;
   l.transaction_log_bytes = c.closed ? 0 : c.engine->largest_credit();

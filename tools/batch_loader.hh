@@ -3,13 +3,11 @@
 //
 // It knows no input format. While one batch commits, the next one is gathered.
 //
-// I1. Batches are committed one at a time: after a crash the store holds the first M records, M a
-// multiple
-//     of N (or all), and M is at least the last count acknowledged.
-// I2. Memory: the library's batch (counted in its budget), and besides it at most `held_bytes_max`
-// and one
-//     record, gathered while a commit runs.
-// I3. After a failure nothing more is committed; what was acknowledged stays.
+// I1 Batches are committed one at a time: after a crash the store holds the first M records, M a
+//    multiple of N (or all), and M is at least the last count acknowledged.
+// I2 Memory: the library's batch (counted in its budget), and besides it at most `held_bytes_max`
+//    and one record, gathered while a commit runs.
+// I3 After a failure nothing more is committed; what was acknowledged stays.
 #pragma once
 
 #include <cstdint>

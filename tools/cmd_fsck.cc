@@ -1,8 +1,8 @@
 // pleach fsck: checks everything, changes nothing. The report is data: it goes to standard output.
 //
-// I1. Exit bits as fsck(8): 0 clean, 4 the store has errors, 8 it could not be checked, 16 usage.
-// I2. A store that is damaged so that it cannot be opened is a finding (4), not an operational
-// error (8).
+// I1 Exit bits as fsck(8): 0 clean, 4 the store has errors, 8 it could not be checked, 16 usage.
+// I2 A store that is damaged so that it cannot be opened is a finding (4), not an operational error
+//    (8).
 #include <fmt/format.h>
 
 #include "tools/command.hh"

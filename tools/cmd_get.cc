@@ -1,8 +1,7 @@
 // pleach get: writes exactly the bytes of a value; a newline only where a person reads it, or with
 // --hex.
 //
-// I1. Memory is that of a piece, whatever the value has; each piece is checked before it is
-// written.
+// I1 Memory is that of a piece, whatever the value has; each piece is checked before it is written.
 #include <fmt/format.h>
 #include <unistd.h>
 

@@ -1,8 +1,8 @@
 // pleach load: records of JSON Lines or of a text dump, in atomic durable batches.
 //
-// I1. With --ack, "acked COUNT" appears on standard output only after COUNT records are durable.
-// I2. At a bad record everything acknowledged is kept, and nothing of the unfinished batch is
-// committed.
+// I1 With --ack, "acked COUNT" appears on standard output only after COUNT records are durable.
+// I2 At a bad record everything acknowledged is kept, and nothing of the unfinished batch is
+//    committed.
 #include <fmt/format.h>
 #include <unistd.h>
 

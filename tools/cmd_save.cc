@@ -1,7 +1,7 @@
 // pleach save: trees by name, their records in key order, as JSON Lines or in the text dump format.
 //
-// I1. One record is in memory at a time, besides the output buffer.
-// I2. Names of trees are checked before a byte is written; FILE appears whole or not at all.
+// I1 One record is in memory at a time, besides the output buffer.
+// I2 Names of trees are checked before a byte is written; FILE appears whole or not at all.
 #include <fmt/format.h>
 #include <sys/stat.h>
 

@@ -1,7 +1,6 @@
 // pleach scan: the records of a range in key order, or backwards, as JSON Lines; or their number.
 //
-// I1. The range is [max(from, prefix), min(to, prefix's successor)); --reverse only turns the
-// order.
+// I1 The range is [max(from, prefix), min(to, prefix's successor)); --reverse only turns the order.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -1,9 +1,9 @@
 // The input of load and put: a file or standard input, and a look ahead over the sections of a
 // dump.
 //
-// I1. Nothing is held in memory: what cannot be read twice (a pipe) is copied to an unnamed
-// temporary file
-//     in $TMPDIR or /tmp, and only when somebody asks for the look ahead, or for the copy.
+// I1 Nothing is held in memory: what cannot be read twice (a pipe) is copied to an unnamed
+//    temporary file in $TMPDIR or /tmp, and only when somebody asks for the look ahead, or for the
+//    copy.
 #pragma once
 
 #include <cstdint>

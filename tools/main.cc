@@ -4,10 +4,9 @@
 // The only file that knows CLI11. One parser per command: a tree or a key named like a command is
 // no command.
 //
-// I1. Options stand anywhere, also before the command; "--" ends them.
-// I2. Exit codes: 0 done, 1 get/del of a key that is not there, 4 fsck found errors, 8 operational
-// error,
-//     16 bad, no or unknown command or option.
+// I1 Options stand anywhere, also before the command; "--" ends them.
+// I2 Exit codes: 0 done, 1 get/del of a key that is not there, 4 fsck found errors, 8 operational
+//    error, 16 bad, no or unknown command or option.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>

@@ -55,6 +55,11 @@ outcome<tree> open_tree(store& s, std::string_view name) {
 }
 
 outcome<tree> create_tree(store& s, std::string_view name, const tree_options& options) {
+  if (const std::uint32_t most = s.limits().node_bytes; options.node_bytes > most)
+    return fail(
+        fmt::format("creating tree {}: nodes of {} bytes are too large: this store takes up to {} "
+                    "(mkfs --max-node)",
+                    text::quoted(name), options.node_bytes, most));
   tree created;
   const answer a = s.run(s.create_tree(name, options, created));
   if (a.ok()) return created;

@@ -1,11 +1,9 @@
 // How a command ends: an exit code, or a failure with a sentence for standard error.
 //
-// I1. A sentence says what was done, what was found, and what to do; main.cc puts "pleach COMMAND:
-// STORE: "
-//     before it and prints it once.
-// I2. It contains the word that scripts look for (`no space`, `too large`, `corrupt`, ...),
-// whatever the
-//     library's own text says.
+// I1 A sentence says what was done, what was found, and what to do; main.cc puts "pleach COMMAND:
+//    STORE: " before it and prints it once.
+// I2 It contains the word that scripts look for (`no space`, `too large`, `corrupt`, ...), whatever
+//    the library's own text says.
 #pragma once
 
 #include <cstdint>

@@ -1,8 +1,8 @@
 // An operation that runs while its owner does something else (parses the next batch).
 //
-// I1. At most one operation at a time; it is done or cancelled and done before this object dies.
-// I2. The reactor turns only inside poll(), turn() and wait(): whoever parses calls poll() now and
-// then.
+// I1 At most one operation at a time; it is done or cancelled and done before this object dies.
+// I2 The reactor turns only inside poll(), turn() and wait(): whoever parses calls poll() now and
+//    then.
 #pragma once
 
 #include <cstddef>

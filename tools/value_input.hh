@@ -1,8 +1,8 @@
 // The value of put, from a file or standard input: in pieces, and ready before the store is opened.
 //
-// I1. Nobody waits for input while the store is open: what comes from a pipe and is longer than the
-//     head is copied to an unnamed temporary file in $TMPDIR or /tmp first.
-// I2. Memory: the head and one piece, whatever the value has.
+// I1 Nobody waits for input while the store is open: what comes from a pipe and is longer than the
+//    head is copied to an unnamed temporary file in $TMPDIR or /tmp first.
+// I2 Memory: the head and one piece, whatever the value has.
 #pragma once
 
 #include <cstddef>

@@ -1,8 +1,7 @@
 // What the parts of the engine share. Internal to txn.
 //
 // I1 available credit + claims + claimed of open and closing groups + used blocks * payload ==
-// credit total, where
-//    used = next_seq - durable_start.
+//    credit total, where used = next_seq - durable_start.
 // I2 next_seq - durable_start <= blocks of the log, always: checked before each log write.
 #pragma once
 

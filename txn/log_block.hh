@@ -1,10 +1,9 @@
 // Building and validating one log block: pure functions on 4096 bytes.
 //
 // I1 A block counts only if its magic, version, hash kind, payload length and checksum are right:
-// whatever the bytes,
-//    nothing else of it is looked at.
+//    whatever the bytes, nothing else of it is looked at.
 // I2 Store, salt and sequence number are compared by the caller's expectation, chain and group
-// order by the walk.
+//    order by the walk.
 #pragma once
 
 #include "be/base/error.hh"

@@ -5,8 +5,7 @@
 // it changes nothing of the log: a crash at any moment of it is as safe as the first one.
 //
 // I1 Records are applied unconditionally and in log order; the home's own LSN is never asked. A
-// home
-//    page may be a mixture of sectors of several images, so its checksum is not tested; the
+//    home page may be a mixture of sectors of several images, so its checksum is not tested; the
 //    after-image of the last record is.
 // I2 Nothing refers to a shorter log before all pages are home and flushed.
 #pragma once

@@ -7,8 +7,7 @@
 // changed and freed by records of one group).
 //
 // I1 After `seal` the entries of a page are those that still matter, in log order: none before its
-// last FREE, none before its
-//    last FORMAT.
+//    last FREE, none before its last FORMAT.
 #pragma once
 
 #include <vector>

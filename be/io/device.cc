@@ -1,8 +1,8 @@
 // The one layer that gives raw outcomes a meaning; every device reports through `complete`.
 //
 // I1 A transfer goes on only from a multiple of the alignment: what a short transfer left of a
-// sector is
-//    transferred again. A transfer that does not get one sector further has reached the end.
+//    sector is transferred again. A transfer that does not get one sector further has reached the
+//    end.
 // I2 `complete` is called from reap() only (device.hh I3); `start` may be called from it.
 #include "be/io/device.hh"
 

@@ -126,6 +126,7 @@ struct tree_info {
 
 struct limits {
   std::uint32_t key_bytes, tree_name_bytes;
+  std::uint32_t node_bytes;  ///< largest `tree_options::node_bytes` of this store
   std::uint64_t value_bytes;
   std::uint64_t transaction_pages, transaction_log_bytes, transaction_records;
 };

@@ -2,7 +2,7 @@
 // visible.
 //
 // I1 Once any reader saw one effect of a transaction, all its effects are visible to every read
-// that starts later (isolation).
+//    that starts later (isolation).
 #pragma once
 
 #include <vector>

@@ -4,8 +4,7 @@
 // a model is cheap to copy.
 //
 // I1 A durable state is `base` plus every transaction with 0 < lsn <= L, in order of (lsn, begun).
-// Writers of one key never overlap, so
-//    the order of beginning is the order of their effects.
+//    Writers of one key never overlap, so the order of beginning is the order of their effects.
 // I2 `acked` never exceeds the LSN of what a crash may lose.
 #pragma once
 

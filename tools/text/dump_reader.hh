@@ -4,12 +4,11 @@
 // knows no store. What cannot be loaded without loss is refused by name; `lenient` turns what only
 // loses something known (repeated keys, a foreign order, an unknown keyword) into a warning.
 //
-// I1. A section is complete only with DATA=END; SECTION_END is never given for a cut one.
-// I2. An input without any section gives END at once: it is the dump of a store without trees.
-// I3. No allocation per record once the buffers have met the largest one.
-// I4. A section's name is escaped (`\\`, `\hh`) as Berkeley DB does in both formats, except where
-// LMDB or
-//     libmdbx wrote it (`maxreaders` in the header): they print names raw.
+// I1 A section is complete only with DATA=END; SECTION_END is never given for a cut one.
+// I2 An input without any section gives END at once: it is the dump of a store without trees.
+// I3 No allocation per record once the buffers have met the largest one.
+// I4 A section's name is escaped (`\\`, `\hh`) as Berkeley DB does in both formats, except where
+//    LMDB or libmdbx wrote it (`maxreaders` in the header): they print names raw.
 #pragma once
 
 #include <cstdint>

@@ -3,8 +3,8 @@
 //
 // It is not the error of the store (pleach::error): these files need no store.
 //
-// I1. message() of an error with a line starts with "line N: "; lines count from 1.
-// I2. The sentence contains the word that scripts look for: `truncated`, `too large`, `no space`.
+// I1 message() of an error with a line starts with "line N: "; lines count from 1.
+// I2 The sentence contains the word that scripts look for: `truncated`, `too large`, `no space`.
 #pragma once
 
 #include <cstdint>

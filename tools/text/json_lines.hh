@@ -2,14 +2,14 @@
 //
 // It is not a general JSON parser: a line is one flat object of strings with exactly these fields.
 //
-// I1. Reading: fields in any order, `key_hex` for `key` and `value_hex` for `value`, each by
-// itself. Every
-//     JSON escape is understood. What is written by append_json_line reads back as the same bytes.
-// I2. Writing is canonical: tree, key, value; hex exactly where the bytes are not valid UTF-8;
-// escapes only
-//     for '"', '\' and control characters below 0x20. The same record always gives the same line.
-// I3. No allocation per record once the buffers have met the largest one.
-// I4. An empty line is an error: it is not a record.
+// I1 Reading: fields in any order, `key_hex` for `key` and `value_hex` for `value`, each by itself.
+//    Every JSON escape is understood. What is written by append_json_line reads back as the same
+//    bytes.
+// I2 Writing is canonical: tree, key, value; hex exactly where the bytes are not valid UTF-8;
+//    escapes only for '"', '\' and control characters below 0x20. The same record always gives the
+//    same line.
+// I3 No allocation per record once the buffers have met the largest one.
+// I4 An empty line is an error: it is not a record.
 #pragma once
 
 #include <array>

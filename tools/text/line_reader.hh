@@ -3,10 +3,10 @@
 // It is not the owner of the descriptor and knows no format. Lines end with '\n' only; a '\r' is
 // data.
 //
-// I1. The buffer holds at most one chunk more than the longest line so far; it never shrinks.
-// I2. line() is valid until the next call of next().
-// I3. A complete line is returned as soon as its bytes have arrived: no read is done while one is
-// buffered.
+// I1 The buffer holds at most one chunk more than the longest line so far; it never shrinks.
+// I2 line() is valid until the next call of next().
+// I3 A complete line is returned as soon as its bytes have arrived: no read is done while one is
+//    buffered.
 #pragma once
 
 #include <cstddef>

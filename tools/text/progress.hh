@@ -3,8 +3,8 @@
 //
 // Not a log: it leaves nothing behind but, after finish(), an empty line. It never fails.
 //
-// I1. Nothing is written if the descriptor is no terminal or with `quiet`.
-// I2. update() asks the clock only every 64th call, so that it may stand in the loop over records.
+// I1 Nothing is written if the descriptor is no terminal or with `quiet`.
+// I2 update() asks the clock only every 64th call, so that it may stand in the loop over records.
 #pragma once
 
 #include <cstdint>

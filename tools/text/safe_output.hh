@@ -4,9 +4,9 @@
 // synced. What stands at FILE and is no regular file (a pipe, /dev/null) is written directly.
 // SIGPIPE must be ignored by the caller; then a closed pipe is the error closed_pipe.
 //
-// I1. Until commit() has returned, FILE is untouched; without commit() the temporary file is
-// removed. I2. After an error every further call fails with the same error; nothing is lost
-// silently.
+// I1 Until commit() has returned, FILE is untouched; without commit() the temporary file is
+//    removed.
+// I2 After an error every further call fails with the same error; nothing is lost silently.
 #pragma once
 
 #include <cstddef>

@@ -3,7 +3,7 @@
 // Not here: fractions, decimal units (kB), blanks. They are errors and not guesses, because a size
 // that is read wrongly makes a store of the wrong size.
 //
-// I1. parse_size(format_size(n)) == n for every n.
+// I1 parse_size(format_size(n)) == n for every n.
 #pragma once
 
 #include <cstdint>
