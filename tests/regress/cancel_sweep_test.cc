@@ -151,14 +151,16 @@ using maker = std::function<std::shared_ptr<sm::op>(fixture&)>;
 /// then for what is held from that moment on. Ends with the first op that ends before. `crowded`:
 /// others are ready to run as well, and a round runs one op only.
 sweep cancel_everywhere(const io::sim_image& image, held what, bool crowded, u64 seed,
-                        const maker& make) {
+                        const maker& make, u32 max_run_blocks) {
   sweep result;
   for (u32 n = 0, by = what == held::FRAMES ? 17 : 1; n < 4000; n += by) {
     DOCTEST_CAPTURE(n);
     io::sim_environment env(
         {.seed = seed + n, .chaos_per_mille = 300, .look_ns = crowded ? 1'000'000u : 20u});
-    auto opened = core::open(env, std::make_unique<io::sim_device>(env, image),
-                             {.cache_bytes = 4 << 20}, "test");
+    store_layer::core_options options;
+    options.cache_bytes = 4 << 20;
+    options.max_run_blocks = max_run_blocks;
+    auto opened = core::open(env, std::make_unique<io::sim_device>(env, image), options, "test");
     DOCTEST_REQUIRE(opened);
     fixture f(std::move(*opened));
     std::shared_ptr<sm::op> op = make(f);
@@ -211,12 +213,13 @@ sweep cancel_everywhere(const io::sim_image& image, held what, bool crowded, u64
 constexpr held by_others[] = {held::NOTHING, held::GRANTS, held::FRAMES, held::CREDIT};
 constexpr std::span<const held> all_ways = by_others, ways_of_reads{by_others, 3};
 
+/// `max_run_blocks`: longer values have maps; 0: as usual.
 void cancel_in_all_ways(const io::sim_image& image, const maker& make,
-                        std::span<const held> ways = all_ways) {
+                        std::span<const held> ways = all_ways, u32 max_run_blocks = 0) {
   for (held what : ways)
     for (u64 seed : {1000, 2000, 3000, 4000, 5000}) {
       DOCTEST_CAPTURE(seed);
-      sweep s = cancel_everywhere(image, what, seed % 2000 != 0, seed, make);
+      sweep s = cancel_everywhere(image, what, seed % 2000 != 0, seed, make, max_run_blocks);
       DOCTEST_CHECK(s.cancelled > 0);
     }
 }
@@ -294,21 +297,24 @@ struct many final : btree::lookup_list {
 
 DOCTEST_TEST_CASE("a multi-get, cancelled: each lookup is settled once") {
   io::sim_image image = filled(150);
-  cancel_in_all_ways(image, [](fixture& f) {
-    auto m = std::make_shared<many>(f.open("t"), 60);
-    m->op.on_done(
-        [](sm::op& op, void* datum) {
-          auto& all = *static_cast<many*>(datum);
-          for (u32 i = 0; i < all.count(); ++i) {
-            if (all.codes[i] == errc::ok)
-              DOCTEST_CHECK(all.values[i].size() == (i * 37 % 150 % 50 == 7 ? 9000 : 200));
-            else
-              DOCTEST_CHECK(all.codes[i] == op.out.code);
-          }
-        },
-        m.get());
-    return std::shared_ptr<sm::op>(m, &m->op);
-  }, ways_of_reads);
+  cancel_in_all_ways(
+      image,
+      [](fixture& f) {
+        auto m = std::make_shared<many>(f.open("t"), 60);
+        m->op.on_done(
+            [](sm::op& op, void* datum) {
+              auto& all = *static_cast<many*>(datum);
+              for (u32 i = 0; i < all.count(); ++i) {
+                if (all.codes[i] == errc::ok)
+                  DOCTEST_CHECK(all.values[i].size() == (i * 37 % 150 % 50 == 7 ? 9000 : 200));
+                else
+                  DOCTEST_CHECK(all.codes[i] == op.out.code);
+              }
+            },
+            m.get());
+        return std::shared_ptr<sm::op>(m, &m->op);
+      },
+      ways_of_reads);
 }
 
 DOCTEST_TEST_CASE("a count, cancelled, meeting damage, and of a dropped tree") {
@@ -407,6 +413,40 @@ DOCTEST_TEST_CASE(
     auto d = std::make_shared<dropped>(f);
     return std::shared_ptr<sm::op>(d, &d->reclaim);
   });
+}
+
+DOCTEST_TEST_CASE("a value with a map: written, read, and given back with its tree, cancelled") {
+  io::sim_image image = filled(20);
+  const std::string key = numbered(7), value(9000, 'w');  // three runs of one block, and the map
+  struct get {
+    btree::read_op op;
+    std::string value;
+  };
+  cancel_in_all_ways(
+      image,
+      [&](fixture& f) {
+        auto op = std::make_shared<btree::write_op>();
+        op->prepare(f.open("t"), change::UPSERT, as_bytes(key), as_bytes(value), nullptr, true);
+        return op;
+      },
+      all_ways, 1);
+  cancel_in_all_ways(
+      image,
+      [&](fixture& f) {
+        DOCTEST_REQUIRE(f.put(f.open("t"), key, value) == errc::ok);
+        auto g = std::make_shared<get>();
+        g->op.prepare(f.open("t"), seek::EXACT, as_bytes(key), {nullptr, &g->value, nullptr});
+        return std::shared_ptr<sm::op>(g, &g->op);
+      },
+      ways_of_reads, 1);
+  cancel_in_all_ways(
+      image,
+      [&](fixture& f) {
+        DOCTEST_REQUIRE(f.put(f.open("t"), key, value) == errc::ok);
+        auto d = std::make_shared<dropped>(f);
+        return std::shared_ptr<sm::op>(d, &d->reclaim);
+      },
+      all_ways, 1);
 }
 
 DOCTEST_TEST_CASE("a damaged leaf in a dropped tree keeps its pages, and nothing else") {
