@@ -57,8 +57,9 @@ bool inside(const cursor& at, const key_range& r) {
 outcome<int> print_count(store& s, tree& t, const key_range& r, const std::string& doing) {
   std::uint64_t n = 0;
   if (!r.empty()) {
+    const std::string upper = r.upper.value_or("");  // the operation's until it is done
     pending counting(s);
-    counting.start([&] { return t.count(r.lower, r.upper.value_or(""), n); });
+    counting.start([&] { return t.count(r.lower, upper, n); });
     while (!counting.done()) {
       if (interrupted()) return fail(doing + ": interrupted");
       if (auto turned = counting.turn(); !turned) return std::unexpected(turned.error());
