@@ -48,7 +48,7 @@ constexpr planted_bug table[] = {
     {"map_runs_not_freed", hint::MAPS, "a replaced value with a map keeps its runs"},
     {"chunk_not_checked", hint::MAPS, "a read trusts blocks that were used again"},
     {"commit_not_awaited", hint::ANY, "a durable write ends as an ordered one"},
-    {"path_not_checked", hint::SPLITS, "a plan trusts a path that was pinned before it waited"},
+    {"path_not_checked", hint::DELETES, "a plan trusts a path that was pinned before it waited"},
     {"stale_page_trusted", hint::SMALL_CACHE,
      "a descent trusts a page that no longer covers its key"},
     {"drop_not_resumed", hint::DROPS, "an interrupted drop is not finished after a crash"},
