@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "btree/suspicion.hh"
+
 namespace pleach::btree {
 
 namespace {
@@ -126,15 +128,7 @@ sm::step count_op::loaded() {
   using cache::page_state;
   if (held_->state == page_state::RESIDENT && held_->gen == need_.gen) return go(DOWN);
   errc code = held_->state == page_state::FAILED ? held_->error : errc::ok;
-  if (!is_ok(code)) {
-    // Corruption counts only if a descent that started after the failure meets the same reference
-    // again.
-    if ((code != errc::corrupt && code != errc::io) || suspect_ == need_) {
-      bad_ = need_.addr;
-      return fail(code);
-    }
-    suspect_ = need_;
-  }
+  if (!is_ok(code) && failure_stands(code, need_, suspect_, bad_)) return fail(code);
   return start_again();
 }
 

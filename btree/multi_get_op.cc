@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "btree/suspicion.hh"
+
 namespace pleach::btree {
 
 namespace {
@@ -254,18 +256,13 @@ sm::step multi_get_op::loaded() {
       continue;
     }
     errc code = l.page->state == page_state::FAILED ? l.page->error : errc::ok;
-    if (is_ok(code)) {
+    page_addr bad;
+    if (is_ok(code) || !failure_stands(code, l.need, l.suspect, bad))
       start_again(l);
-    } else if (code != errc::corrupt && code != errc::io) {
-      return fail(code);  // the store closes, or has failed: not a matter of this page
-    } else if (l.suspect == l.need) {
-      settle(l, code, lsn_none, l.need.addr);
-    } else {
-      // Corruption counts only if a descent that started after the failure meets the same reference
-      // again.
-      l.suspect = l.need;
-      start_again(l);
-    }
+    else if (!bad)
+      return fail(code);  // the store closes, or has failed
+    else
+      settle(l, code, lsn_none, bad);
   }
   return go(DOWN);
 }
@@ -289,14 +286,13 @@ sm::step multi_get_op::extent_read() {
     settle(l, errc::ok, l.lsn);
     return go(DOWN);
   }
-  // Overwritten meanwhile, or damaged: the same reference twice is damage.
-  page_ref ref{page_addr(l.run.run), l.run.gen};
-  if (l.suspect == ref) {
-    settle(l, code, lsn_none, ref.addr);
-  } else {
-    l.suspect = ref;
+  page_addr bad;
+  if (failure_stands(code, {page_addr(l.run.run), l.run.gen}, l.suspect, bad))
+    settle(l, code, lsn_none, bad);
+  else if (l.restarts == restart_limit)
+    settle(l, errc::conflict);  // it is replaced faster than it can be read
+  else
     start_again(l);
-  }
   return go(DOWN);
 }
 

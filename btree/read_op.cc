@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "be/base/planted.hh"
+#include "btree/suspicion.hh"
 
 namespace pleach::btree {
 
@@ -170,16 +171,7 @@ sm::step read_op::loaded() {
   errc code = held_->state == page_state::FAILED ? held_->error : errc::ok;
   pages.unpin(*held_);
   held_ = nullptr;
-  if (!is_ok(code)) {
-    if (code != errc::corrupt && code != errc::io) return fail(code);
-    // Corruption counts only if a descent that started after the failure meets the same reference
-    // again.
-    if (suspect_ == need_) {
-      bad_ = need_.addr;
-      return fail(code);
-    }
-    suspect_ = need_;
-  }
+  if (!is_ok(code) && failure_stands(code, need_, suspect_, bad_)) return fail(code);
   return give_up_or_restart();
 }
 
@@ -359,15 +351,10 @@ sm::step read_op::extent_read() {
     if (to_.value) out.code = show(as_bytes(*to_.value));
     return go(CLEANUP);
   }
-  // Overwritten meanwhile, or damaged: the same reference twice is damage.
   page_ref ref{page_addr(reference_.run), reference_.gen};
-  if (suspect_ == ref) {
-    bad_ = ref.addr;
-    return fail(code);
-  }
+  if (failure_stands(code, ref, suspect_, bad_)) return fail(code);
   // It is replaced faster than it can be read.
   if (++restarts_ > restart_limit) return fail(errc::conflict);
-  suspect_ = ref;
   return go(DOWN);
 }
 
