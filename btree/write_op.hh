@@ -99,18 +99,24 @@ struct large_values {
 
 /// A pinned page and what the plan says about it.
 struct pinned_page {
-  cache::descriptor* d;
-  tree* t;
-  i32 parent;  ///< index of the pinned parent, -1 for a root
-  u32 level;
-  u64 content_version;    ///< as seen by the plan
-  u64 structure_version;  ///< as seen by the descent
-  u32 inserts, deletes;   ///< leaf: items; inner: separators that may come, children that may go
-  u32 added_bytes;
-  u32 longest_key;
-  bool probed;     ///< its neighbour path is pinned
-  u32 wanted = 0;  ///< blocks of the nodes that the plan reserved for it; 0: it needs none
-  u32 target = 0;  ///< blocks of the page that it moves to first; 0: none
+  cache::descriptor* d = nullptr;
+  tree* t = nullptr;
+  i32 parent = -1;  ///< index of the pinned parent, -1 for a root
+  u32 level = 0;
+  u64 content_version = 0;    ///< as seen by the plan
+  u64 structure_version = 0;  ///< as seen by the descent
+  u32 inserts = 0,
+      deletes = 0;  ///< leaf: items; inner: separators that may come, children that may go
+  u32 added_bytes = 0;
+  u32 longest_key = 0;
+  bool probed = false;  ///< its neighbour path is pinned
+  u32 wanted = 0;       ///< blocks of the nodes that the plan reserved for it; 0: it needs none
+  u32 target = 0;       ///< blocks of the page that it moves to first; 0: none
+
+  /// Was the page split, merged, moved or freed since the op pinned it?
+  bool restructured() const;
+  /// Is the page still the one whose range holds `key` (`below`: the greatest key below it)?
+  bool stands(cbytes key, bool below) const;
 };
 
 /// Upper bound of what ACT will take. Comparable: a later plan must fit into what an earlier one
@@ -212,11 +218,12 @@ class write_op final : public sm::machine<write_op> {
     ANEW,     ///< it was asked just now
     NOTHING,  ///< nothing is to be changed
     REFUSED,  ///< the editor fails, or its value cannot be stored: `refusal_`
-    OLD,   ///< the present value must be read first
-    STALE  ///< the leaf does not hold the key
+    OLD,      ///< the present value must be read first
+    STALE     ///< the leaf does not hold the key
   };
   edited edit();
 
+  i32 add_pinned(cache::descriptor& d, tree& t, i32 parent);
   void enter_by_cookie();
   bool leaf_alone(const write_plan& plan);
   void remember_leaf();
