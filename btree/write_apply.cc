@@ -203,8 +203,7 @@ void write_applier::erase(write_item& item, resident_path& path) {
   }
 }
 
-// --- making space
-// -------------------------------------------------------------------------------------
+// --- making space ---
 
 /// Takes the smallest reserved page of at least `min_blocks`. The plan reserved it: its absence is
 /// a bug. What the plan holds for the node `d`, or for the one that it came from; null if nothing.
@@ -250,7 +249,7 @@ cache::descriptor& write_applier::new_page(u32 min_blocks) {
   cache::descriptor& d =
       engine_.create_at(op_.space_, op_.space_.runs[best_run].addr, op_.spares_[best]);
   d.structure_version = ctx_.pages.next_version();
-  op_.pins_.push_back({&d, nullptr, -1, 0, 0, 0, 0, 0, 0, 0, true, 0, 0});
+  op_.pins_.push_back({.d = &d, .probed = true});
   return d;
 }
 
@@ -335,8 +334,7 @@ void write_applier::split(tree& t, resident_path& path, u32 level, const split_p
   (void)t;
 }
 
-// --- giving space back
-// --------------------------------------------------------------------------------
+// --- giving space back ---
 
 bool write_applier::planned_free(page_addr a) const {
   return std::find(op_.plan_.frees.begin(), op_.plan_.frees.end(), a) != op_.plan_.frees.end();
@@ -455,8 +453,7 @@ void write_applier::pull_up(tree& t, resident_path& path) {
   ++ctx_.stats.pull_ups;
 }
 
-// --- trees and counts
-// ---------------------------------------------------------------------------------
+// --- trees and counts ---
 
 /// The root page of a new tree, and its number from the root block.
 void write_applier::create_root(write_item& item) {

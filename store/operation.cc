@@ -159,8 +159,7 @@ void operation::await_suspend(std::coroutine_handle<> h) {
         h.address());
 }
 
-// --- answers
-// --------------------------------------------------------------------------------------------
+// --- answers ---
 
 const char* answer::name() const {
   return name_of(static_cast<errc>(code));

@@ -139,8 +139,7 @@ class file_replacement {
 
 }  // namespace
 
-// --- format, open, close
-// --------------------------------------------------------------------------------
+// --- format, open, close ---
 
 std::expected<void, error> store::format(const std::string& path, const format_options& o) {
   sm::environment& env = sm::system_environment();
@@ -283,8 +282,7 @@ std::expected<void, error> store::close() {
   return {};
 }
 
-// --- the event loop
-// -------------------------------------------------------------------------------------
+// --- the event loop ---
 
 int store::event_fd() const {
   return state_->c->loop.event_fd();
@@ -339,8 +337,7 @@ void store::post(std::function<void()> fn) {
   state_->c->loop.post(*m);
 }
 
-// --- trees
-// ----------------------------------------------------------------------------------------------
+// --- trees ---
 
 namespace {
 
@@ -519,8 +516,7 @@ std::uint64_t tree::byte_count() const {
   return d ? u64{btree::node_view(d->reader()).node().byte_count} : 0;
 }
 
-// --- commits
-// --------------------------------------------------------------------------------------------
+// --- commits ---
 
 operation store::wait(std::uint64_t lsn, watermark w) {
   store_state* s = state_.get();
@@ -536,8 +532,7 @@ operation store::flush() {
   return wait(0, watermark::durable);
 }
 
-// --- the volume
-// -----------------------------------------------------------------------------------------
+// --- the volume ---
 
 std::expected<void, error> store::grow(std::uint64_t new_size_bytes) {
   store_state& s = *state_;

@@ -91,7 +91,7 @@ class commit_body final : public body {
   btree::write_item item;
   btree::write_op op;
   sm::op& engine_op() override { return op; }
-  void finish(answer& a) override { a.page = op.bad_page().raw; }
+  void finish(answer& a) override { internal::tell_write(a, op); }
 };
 
 }  // namespace

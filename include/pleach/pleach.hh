@@ -359,8 +359,8 @@ class value_writer {
 };
 
 /// Changes of several trees that become visible and durable together or not at all. Reusable after
-/// clear(). In order; the last change of a key wins. Keys and values are copied (counted against
-/// the store's budget).
+/// clear(). In order; the last change of a key wins. Keys and values are copied: that memory is
+/// the batch's, and the caller's to bound; it is not part of the store's budget.
 class batch {
  public:
   explicit batch(store& s);
