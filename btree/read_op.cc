@@ -305,14 +305,8 @@ errc read_op::deliver(const node_view& leaf, u32 i) {
 errc read_op::deliver_range(const record& rec) {
   value_range& r = *to_.range;
   bool indirect = (rec.value_flags & VALUE_INDIRECT) != 0;
-  value_reference now{};
-  if (indirect) {
-    std::memcpy(&now, rec.value.data(), sizeof now);
-  } else {
-    now.length = rec.value.size();
-    now.checksum = hash64(rec.value);
-  }
-  if (r.pinned && std::memcmp(&now, &r.value, sizeof now) != 0) return errc::conflict;
+  value_reference now = identify(rec);
+  if (r.pinned && !same_value(now, r.value)) return errc::conflict;
   r.total = now.length;
   r.got = r.offset < now.length ? std::min<u64>(r.to.size(), now.length - r.offset) : 0;
   if (!indirect && r.got != 0) std::memcpy(r.to.data(), rec.value.data() + r.offset, r.got);

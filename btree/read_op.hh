@@ -61,9 +61,9 @@ struct value_range {
   u64 got = 0;    ///< bytes copied; less than asked for only at the value's end
   u64 total = 0;  ///< bytes of the value
   /// A reader of one value: set by its first read; a later one that meets another value is a
-  /// `conflict`. An inline value counts as its length and hash, with `count` 0.
+  /// `conflict`.
   bool pinned = false;
-  value_reference value{};
+  value_reference value{};  ///< see identify()
 };
 
 #define PLEACH_READ_PHASES(X)                           \
@@ -109,6 +109,8 @@ class read_op final : public sm::machine<read_op> {
   void follow(read_ahead& sequence) { ahead_ = &sequence; }
   /// Page that a `corrupt` or `io` is about.
   page_addr bad_page() const { return bad_; }
+  /// REQUIRES: done with ok; the value, or a range of it, was read, and has a map.
+  const value_map& map() const { return value_op_.map(); }
   sm::step tick(phase p) noexcept;
 
  private:

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "be/base/checksum.hh"
+#include "be/base/planted.hh"
 
 namespace pleach::btree {
 
@@ -24,6 +25,44 @@ void value_draft::begin(context& c, tree_id_t tree, cbytes key, u64 expected) {
   run_blocks_ = std::max(c.max_run_blocks / value_chunk_blocks, 1u) * value_chunk_blocks;
   sealed_ = false;
   broken_ = errc::ok;
+  base_.reset();
+}
+
+void value_draft::patch(const value_reference& base, const value_map& map, u64 from) {
+  PLEACH_ASSERT(from % value_chunk_bytes == 0 && from <= map.length && map_.length == 0);
+  base_ = std::make_unique<patched>();
+  base_->reference = base;
+  base_->map = map;
+  base_->from = from;
+}
+
+/// From the map of what was appended, the map of the value as the patch leaves it.
+void value_draft::splice() {
+  patched& b = *base_;
+  u64 first = b.from / block_bytes, last = std::min(first + map_.blocks(), b.map.blocks());
+  u64 all = b.map.blocks();
+  value_map whole;
+  whole.tree_id = map_.tree_id;
+  whole.key_hash = map_.key_hash;
+  whole.length = std::max(b.map.length, b.from + map_.length);
+  b.map.parts(0, first, whole.runs);
+  whole.runs.insert(whole.runs.end(), map_.runs.begin(), map_.runs.end());
+  b.map.parts(last, all, whole.runs);
+  auto sums = [&b](u64 from, u64 to) {
+    return std::pair{b.map.sums.begin() + static_cast<i64>(from),
+                     b.map.sums.begin() + static_cast<i64>(to)};
+  };
+  auto before = sums(0, first / value_chunk_blocks);
+  auto behind = sums(ceil_div<u64>(last, value_chunk_blocks), b.map.sums.size());
+  whole.sums.assign(before.first, before.second);
+  whole.sums.insert(whole.sums.end(), map_.sums.begin(), map_.sums.end());
+  whole.sums.insert(whole.sums.end(), behind.first, behind.second);
+  PLEACH_ASSERT(whole.sums.size() == ceil_div<u64>(whole.length, value_chunk_bytes));
+  bool all_go = PLEACH_PLANTED("shared_runs_freed");
+  b.map.parts(all_go ? 0 : first, last, b.replaced);
+  b.own = std::move(map_.runs);
+  map_ = std::move(whole);
+  b.spliced = true;
 }
 
 value_reference value_draft::reference(generation_t gen) const {
@@ -39,13 +78,14 @@ value_reference value_draft::reference(generation_t gen) const {
 
 void value_draft::taken() {
   map_.runs.clear();
+  if (base_) base_->own.clear();
   kept_map_.clear();
   tail_.reset();
   tail_bytes_ = 0;
 }
 
 void value_draft::give_back() {
-  for (page_addr r : map_.runs) ctx_->engine.give_back_kept(r);
+  for (page_addr r : own_runs()) ctx_->engine.give_back_kept(r);
   for (page_addr r : kept_map_) ctx_->engine.give_back_kept(r);
   taken();
 }
@@ -84,7 +124,8 @@ sm::step draft_op::init() {
   if (!is_ok(d.broken_)) return fail(d.broken_);
   if (errc e = d.ctx_->engine.health(); !is_ok(e)) return fail(e);
   if (d.sealed_) return data_.empty() ? go(CLEANUP) : fail(errc::invalid);
-  if (data_.size() > max_value_bytes - d.length()) return fail(errc::value_too_large);
+  u64 before = d.base_ ? d.base_->from : 0;
+  if (data_.size() > max_value_bytes - before - d.length()) return fail(errc::value_too_large);
   if (seal_ && d.length() + data_.size() == 0) return fail(errc::invalid);
   // Less than a chunk waits in memory for more.
   if (!seal_ && d.tail_bytes_ + data_.size() < value_chunk_bytes) {
@@ -135,6 +176,7 @@ sm::step draft_op::next() {
       last = d.ctx_->engine.shorten_kept(last, static_cast<u32>(last.blocks() - over));
       d.room_ -= over;
     }
+    if (d.patches() && !d.spliced()) d.splice();
     map_bytes_ = d.map_.bytes_of(d.ctx_->pages.store_id());
     d.map_checksum_ = hash64(map_bytes_);
     return go(SPACE);
@@ -222,7 +264,7 @@ sm::step draft_op::written() {
 
 sm::step draft_op::cleanup() {
   value_draft& d = *draft_;
-  if (!is_ok(out.code) && !d.sealed_ && is_ok(d.broken_)) d.broken_ = out.code;
+  if (!is_ok(out.code) && !d.sealed_) d.give_up(out.code);
   d.ctx_->engine.give_back(claim_);
   d.ctx_->pages.grants().give_back(grant_);
   map_bytes_ = {};

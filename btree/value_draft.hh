@@ -12,6 +12,10 @@
 // only, so a crash leaks nothing, and an abandoned draft gives all of it back. Between two appends
 // it holds neither frames nor pins.
 //
+// A draft may also patch a value that has a map: then it holds only the chunks that change, and
+// sealing it makes a map of them and of the runs before and behind, which old and new value share.
+// (Copy on write: nothing of a value that is there is ever written over.)
+//
 // I1 written() is a multiple of the chunk until the draft is sealed; every byte below it is on the
 //    device (not flushed: the group that refers to it is).
 // I2 A draft that failed or was cancelled half-way takes no more: `broken`.
@@ -34,19 +38,34 @@ class value_draft {
 
   /// `expected`: bytes of the whole value, 0 if unknown; a wrong number costs only time.
   void begin(context& c, tree_id_t tree, cbytes key, u64 expected);
-  /// RETURNS: bytes appended so far.
+  /// What is appended is to replace the bytes of the value `base` of the same key from `from` on;
+  /// the value may become longer. After `begin`, once.
+  /// REQUIRES: `from` is at a chunk of the value, or its end is. Before sealing, what was appended
+  /// must end at a chunk of `map`, at its end, or behind it.
+  void patch(const value_reference& base, const value_map& map, u64 from);
+  /// RETURNS: bytes appended so far; sealed, of the whole value.
   u64 length() const { return map_.length; }
   /// True once anything of it is on the device or reserved there.
   bool outside() const { return !map_.runs.empty() || sealed_; }
   bool sealed() const { return sealed_; }
   errc broken() const { return broken_; }
+  /// It takes no more: appends fail with `why`.
+  void give_up(errc why) {
+    if (is_ok(broken_)) broken_ = why;
+  }
   /// RETURNS: all of a draft that is not `outside` yet; valid until the next append.
   cbytes small() const { return {tail_.get(), tail_bytes_}; }
 
   // --- sealed ---
   page_addr map_run() const { return kept_map_.front(); }
   const value_map& map() const { return map_; }
+  /// Runs of the map that the draft itself has reserved and written: all, if it is no patch.
+  const std::vector<page_addr>& own_runs() const { return spliced() ? base_->own : map_.runs; }
   value_reference reference(generation_t gen) const;
+  bool patches() const { return base_ != nullptr; }
+  /// Of a patch: the value that it changes, and those of its runs that the new one has not.
+  const value_reference& base() const { return base_->reference; }
+  const std::vector<page_addr>& replaced() const { return base_->replaced; }
 
   /// The store refers to it now.
   void taken();
@@ -58,7 +77,19 @@ class value_draft {
 
  private:
   friend class draft_op;
+
+  struct patched {
+    value_reference reference;
+    value_map map;
+    u64 from = 0;
+    std::vector<page_addr> own, replaced;
+    bool spliced = false;
+  };
+  bool spliced() const { return base_ && base_->spliced; }
+  void splice();
+
   context* ctx_ = nullptr;
+  std::unique_ptr<patched> base_;
   value_map map_;
   u64 expected_ = 0;
   u64 written_ = 0;

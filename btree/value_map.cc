@@ -103,4 +103,22 @@ page_addr value_map::part(u64 at, u64 end) const {
   __builtin_unreachable();
 }
 
+void value_map::parts(u64 first, u64 last, std::vector<page_addr>& to) const {
+  while (first < last) {
+    to.push_back(part(first, last));
+    first += to.back().blocks();
+  }
+}
+
+value_reference identify(const record& r) {
+  value_reference now{};
+  if (r.value_flags & VALUE_INDIRECT) {
+    std::memcpy(&now, r.value.data(), sizeof now);
+  } else {
+    now.length = r.value.size();
+    now.checksum = hash64(r.value);
+  }
+  return now;
+}
+
 }  // namespace pleach::btree

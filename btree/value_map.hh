@@ -6,9 +6,10 @@
 //    but the last have whole chunks, together they hold exactly the value's blocks.
 #pragma once
 
+#include <cstring>
 #include <vector>
 
-#include "btree/node_format.hh"
+#include "btree/node.hh"
 #include "btree/value_map_format.hh"
 
 namespace pleach::btree {
@@ -37,9 +38,18 @@ struct value_map {
   bool parse(cbytes blocks, const value_reference& ref, u64 store_id, u64 volume_blocks);
   /// The run that holds block `at` of the value, from there on, cut at `end`.
   page_addr part(u64 at, u64 end) const;
+  /// Adds the runs that hold blocks [first, last) of the value to `to`.
+  void parts(u64 first, u64 last, std::vector<page_addr>& to) const;
 };
 
 /// RETURNS: false if the reference cannot be one of this version (its bytes come from the device).
 bool sound_reference(const value_reference& r, u64 volume_blocks);
+
+/// What tells a value from the one that it is replaced by: its reference; of an inline value its
+/// length and hash, with `count` 0.
+value_reference identify(const record& r);
+inline bool same_value(const value_reference& a, const value_reference& b) {
+  return std::memcmp(&a, &b, sizeof a) == 0;
+}
 
 }  // namespace pleach::btree

@@ -89,7 +89,7 @@ cbytes write_applier::stored_value(write_item& item, u8& flags) {
 /// The runs of a value with a map, and the map: reserved and written, now the store's.
 cbytes write_applier::stored_draft(write_item& item, u8& flags) {
   value_draft& d = *item.draft;
-  for (page_addr run : d.map().runs) engine_.take_kept(op_.space_, run);
+  for (page_addr run : d.own_runs()) engine_.take_kept(op_.space_, run);
   engine_.take_kept(op_.space_, d.map_run());
   engine_.require_flush();
   engine_.require_feature(feature_value_maps);

@@ -79,6 +79,8 @@ struct write_item {
   u64 value_checksum = 0;
   /// The value, if it has a map: the caller's (a value that was streamed), or the op's own.
   value_draft* draft = nullptr;
+  /// The present value must be this one (see identify()), else `conflict`. Alone only.
+  const value_reference* only_over = nullptr;
 
   u64 value_bytes() const { return draft ? draft->length() : value.size(); }
 };

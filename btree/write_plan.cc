@@ -205,6 +205,12 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
     if (!r.found && (item.kind == change::UPDATE || item.kind == change::DELETE ||
                      item.kind == change::REMOVE_TREE))
       out.verdict = errc::not_found;
+    if (item.only_over != nullptr) {
+      if (!r.found)
+        out.verdict = errc::not_found;
+      else if (!same_value(identify(n.at(r.index)), *item.only_over))
+        out.verdict = errc::conflict;
+    }
     if (!is_ok(out.verdict)) return false;
   }
   out.may_change = true;
@@ -240,7 +246,7 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
   u32 length = value_length(*item.t, item);
   item.extent = -1;
   if (item.draft != nullptr) {
-    touch_runs(out, item.draft->map_run(), item.draft->map().runs, false);
+    touch_runs(out, item.draft->map_run(), item.draft->own_runs(), false);
   } else if (goes_to_extent(*item.t, item)) {
     item.extent = static_cast<i32>(out.needs.size());
     u32 blocks = static_cast<u32>(ceil_div<u64>(item.value.size(), block_bytes));

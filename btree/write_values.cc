@@ -42,6 +42,9 @@ sm::step write_op::draft() {
 
 sm::step write_op::drafted() {
   if (errc e = large_->writer.out.code; !is_ok(e)) return fail(e);
+  // Of the value that is patched only those runs go.
+  const value_draft& d = *items_[next_draft_].draft;
+  if (d.patches()) large_->maps.push_back({d.base(), d.replaced()});
   while (++next_draft_ < items_.size())
     if (wants_draft(items_[next_draft_])) return go(DRAFT);
   return go(GATE);

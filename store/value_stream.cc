@@ -1,5 +1,5 @@
 // Large values piece by piece: ranged reads, value_reader, value_writer.
-#include "btree/value_draft.hh"
+#include "btree/value_patch.hh"
 #include "store/state.hh"
 
 namespace pleach {
@@ -73,8 +73,12 @@ std::uint64_t value_reader::size() const {
 struct value_writer::state {
   std::shared_ptr<tree_state> tree;
   std::string key;
-  btree::value_draft draft;
+  btree::value_draft whole;
+  std::unique_ptr<btree::value_patch> patch;  ///< of a value that is there, instead
   bool begun = false, committed = false;
+
+  btree::value_draft& draft() { return patch ? patch->draft : whole; }
+  void begin(const pleach::tree& t, std::string_view k, u64 expected_bytes);
 };
 
 namespace {
@@ -83,6 +87,18 @@ class append_body final : public body {
  public:
   btree::draft_op op;
   sm::op& engine_op() override { return op; }
+};
+
+class patch_body final : public body {
+ public:
+  std::shared_ptr<tree_state> tree;
+  btree::patch_op op;
+  sm::op& engine_op() override { return op; }
+  void finish(answer& a) override {
+    a.page = op.bad_page().raw;
+    a.wanted_bytes = op.wrong_length().wanted;
+    a.given_bytes = op.wrong_length().given;
+  }
 };
 
 class commit_body final : public body {
@@ -96,15 +112,29 @@ class commit_body final : public body {
 
 }  // namespace
 
+void value_writer::state::begin(const pleach::tree& t, std::string_view k, u64 expected_bytes) {
+  tree = operation_access::state_of(t);
+  key = k;
+  if (!is_ok(check_tree(tree, true))) return;
+  btree::tree& open = tree->open->t;
+  draft().begin(*open.ctx, open.id, as_bytes(key), expected_bytes);
+  begun = true;
+  if (!patch) return;
+  patch->t = &open;
+  patch->key = as_bytes(key);
+}
+
 value_writer::value_writer(const tree& t, std::string_view key, std::uint64_t expected_bytes)
     : state_(std::make_unique<state>()) {
-  state& s = *state_;
-  s.tree = operation_access::state_of(t);
-  s.key = key;
-  if (!is_ok(check_tree(s.tree, true))) return;
-  btree::tree& open = s.tree->open->t;
-  s.draft.begin(*open.ctx, open.id, as_bytes(s.key), expected_bytes);
-  s.begun = true;
+  state_->begin(t, key, expected_bytes);
+}
+
+value_writer::value_writer(const tree& t, std::string_view key, write_at where)
+    : state_(std::make_unique<state>()) {
+  static_assert(static_cast<u64>(write_at::end) == btree::value_end);
+  state_->patch = std::make_unique<btree::value_patch>();
+  state_->patch->at = static_cast<u64>(where);
+  state_->begin(t, key, 0);
 }
 
 value_writer::~value_writer() {
@@ -112,9 +142,9 @@ value_writer::~value_writer() {
   if (!s.begun) return;
   bool engine_lives = s.tree->store->c != nullptr && !s.tree->store->c->closed;
   if (engine_lives)
-    s.draft.give_back();
+    s.draft().give_back();
   else
-    s.draft.abandon();
+    s.draft().abandon();
 }
 
 operation value_writer::write(std::span<const char> more) {
@@ -123,8 +153,13 @@ operation value_writer::write(std::span<const char> more) {
   errc e = check_tree(s.tree, true);
   if (is_ok(e) && (!s.begun || s.committed)) e = errc::invalid;
   if (!is_ok(e)) return operation_access::refuse(store, e);
+  if (s.patch)
+    return operation_access::with<patch_body>(store, [&](patch_body& b) {
+      b.tree = s.tree;
+      b.op.prepare(*s.patch, std::as_bytes(more));
+    });
   return operation_access::with<append_body>(
-      store, [&](append_body& b) { b.op.prepare(s.draft, std::as_bytes(more), false); });
+      store, [&](append_body& b) { b.op.prepare(s.whole, std::as_bytes(more), false); });
 }
 
 operation value_writer::commit(durability d) {
@@ -132,25 +167,30 @@ operation value_writer::commit(durability d) {
   internal::store_state* store = s.tree ? s.tree->store.get() : nullptr;
   errc e = check_tree(s.tree, true);
   if (is_ok(e) && (!s.begun || s.committed)) e = errc::invalid;
-  if (is_ok(e)) e = s.draft.broken();
+  if (is_ok(e)) e = s.draft().broken();
   if (!is_ok(e)) return operation_access::refuse(store, e);
   s.committed = true;
+  if (s.patch)
+    return operation_access::with<patch_body>(store, [&](patch_body& b) {
+      b.tree = s.tree;
+      b.op.prepare_commit(*s.patch, d == durability::durable);
+    });
   return operation_access::with<commit_body>(store, [&](commit_body& b) {
     b.tree = s.tree;
     b.item.t = &s.tree->open->t;
     b.item.kind = btree::change::UPSERT;
     b.item.key = as_bytes(s.key);
     // Less than a chunk is still in memory: a value like any other.
-    if (s.draft.outside())
-      b.item.draft = &s.draft;
+    if (s.whole.outside())
+      b.item.draft = &s.whole;
     else
-      b.item.value = s.draft.small();
+      b.item.value = s.whole.small();
     b.op.prepare(*s.tree->open->t.ctx, {&b.item, 1}, d == durability::durable);
   });
 }
 
 std::uint64_t value_writer::size() const {
-  return state_->draft.length();
+  return state_->patch ? state_->patch->given : state_->whole.length();
 }
 
 }  // namespace pleach

@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "tools/command.hh"
 #include "tools/open_store.hh"
 #include "tools/signals.hh"
@@ -28,9 +30,11 @@ outcome<int> run_get(const command& c) {
   value_reader reader(*t, c.key);
   text::safe_output output;
   std::string piece(piece_bytes, '\0'), digits;
-  for (std::uint64_t at = 0;;) {
+  std::uint64_t at = c.offset.value_or(0), left = c.length.value_or(~std::uint64_t{0});
+  for (;;) {
     std::size_t got = 0;
-    const answer a = s->run(reader.read(at, piece, got));
+    const std::size_t wanted = std::min<std::uint64_t>(piece.size(), left);
+    const answer a = s->run(reader.read(at, {piece.data(), wanted}, got));
     if (a.what() == category::not_found) return exit_missing;
     if (!a.ok()) {
       return fail(
@@ -44,7 +48,8 @@ outcome<int> run_get(const command& c) {
     }
     if (auto done = output.write(bytes); !done) return fail(done.error(), exit_done);
     at += got;
-    if (at >= reader.size()) break;
+    left -= got;
+    if (at >= reader.size() || left == 0) break;
     if (interrupted()) return fail("interrupted");
   }
   if (c.hex || isatty(STDOUT_FILENO)) {

@@ -1,4 +1,4 @@
-// pleach put: inserts or replaces one record, durably.
+// pleach put: inserts or replaces one record, or a range of its value, durably.
 #include <fmt/format.h>
 
 #include <optional>
@@ -27,8 +27,7 @@ outcome<tree> tree_for(store& s, const command& c) {
 }
 
 // A value that is longer than one reads at once.
-outcome<answer> put_pieces(store& s, const tree& t, const command& c, value_input& input) {
-  value_writer writer(t, c.key, input.size());
+outcome<answer> put_pieces(store& s, value_writer& writer, value_input& input) {
   answer a = s.run(writer.write(input.head()));
   std::string piece(value_input::head_bytes, '\0');
   while (a.ok()) {
@@ -38,6 +37,23 @@ outcome<answer> put_pieces(store& s, const tree& t, const command& c, value_inpu
     a = s.run(writer.write({piece.data(), *got}));
   }
   return a;
+}
+
+// A range of the value that is there. RETURNS: not_found if there is none.
+outcome<answer> put_range(store& s, const tree& t, const command& c, value_input* input,
+                          const std::string& value) {
+  value_writer writer(t, c.key, write_at{*c.offset});
+  if (input != nullptr) return put_pieces(s, writer, *input);
+  const answer a = s.run(writer.write(value));
+  return a.ok() ? s.run(writer.commit()) : a;
+}
+
+outcome<answer> put_value(store& s, tree& t, const command& c, value_input* input,
+                          const std::string& value) {
+  if (c.offset) return put_range(s, t, c, input, value);
+  if (input == nullptr) return s.run(t.upsert(c.key, value));
+  value_writer writer(t, c.key, input->size());
+  return put_pieces(s, writer, *input);
 }
 
 }  // namespace
@@ -71,8 +87,13 @@ outcome<int> run_put(const command& c) {
     auto t = tree_for(*s, c);
     if (!t) return std::unexpected(t.error());
     const bool pieces = input && !input->whole();
-    auto put = pieces ? put_pieces(*s, *t, c, *input) : s->run(t->upsert(c.key, value));
+    auto put = put_value(*s, *t, c, pieces ? &*input : nullptr, value);
     if (!put) return std::unexpected(put.error());
+    if (c.offset && put->what() == category::not_found) return exit_missing;
+    if (c.offset && put->what() == category::invalid) {
+      return fail(fmt::format("putting key {} into tree {}: --offset {} is behind the value's end",
+                              text::quoted(c.key), text::quoted(c.tree), *c.offset));
+    }
     if (const answer a = *put; !a.ok()) {
       return fail(
           fmt::format("putting key {} into tree {}", text::quoted(c.key), text::quoted(c.tree)), a);

@@ -34,6 +34,7 @@ struct command {
   std::optional<std::string> value;  // without it, `value_file` says where it is
   std::string value_file;            // "-": standard input
   bool create = false;
+  std::optional<std::uint64_t> offset, length;  // of the range of the value
 
   // scan
   std::optional<std::string> from, to, prefix;

@@ -35,7 +35,7 @@ namespace {
 // What the options hold before they are decoded.
 struct raw_command {
   std::string cache, device = "auto", size, log_size, mapsize, node, format = "jsonl";
-  std::string max_node, key_bytes, value_bytes;
+  std::string max_node, key_bytes, value_bytes, offset, length;
   std::string key, value, from, to, prefix, limit, batch = "1000", dump_tree;
   std::vector<std::string> nodes;
 };
@@ -101,10 +101,21 @@ void set_up_put(CLI::App& app, raw_command& raw, command& c) {
   app.add_option("VALUE", raw.value, "the value; hex digits with --hex; - reads standard input");
   app.add_option("--value-file", c.value_file, "read the value from a file, as it is")
       ->type_name("FILE");
-  app.add_flag("--create", c.create, "make the tree if it is not there");
+  CLI::Option* create = app.add_flag("--create", c.create, "make the tree if it is not there");
   app.add_option("--node", raw.node, "largest node of a tree that is made (16KiB)")
       ->type_name("SIZE");
   add_lengths(app, raw);
+  app.add_option("--offset", raw.offset,
+                 "change the value that is there from this byte on; end: append to it")
+      ->type_name("N|end")
+      ->excludes(create);
+}
+void set_up_get(CLI::App& app, raw_command& raw, command& c) {
+  add_store(app, c);
+  add_tree(app, c);
+  add_key(app, raw);
+  app.add_option("--offset", raw.offset, "only from this byte on (0)")->type_name("N");
+  app.add_option("--length", raw.length, "at most so many bytes")->type_name("N");
 }
 void set_up_record(CLI::App& app, raw_command& raw, command& c) {
   add_store(app, c);
@@ -177,7 +188,7 @@ constexpr std::array entries{
           run_trees},
     entry{"put", "insert or replace a record", "Put -- before a key or value that begins with -.",
           set_up_put, run_put},
-    entry{"get", "print the value of a key", "Exit 1 if the key is not there.", set_up_record,
+    entry{"get", "print the value of a key", "Exit 1 if the key is not there.", set_up_get,
           run_get},
     entry{"del", "delete a record", "Exit 1 if the key is not there.", set_up_record, run_del},
     entry{"drop", "remove a tree with its records", no_footer, set_up_drop, run_drop},
@@ -192,10 +203,10 @@ constexpr std::array entries{
 };
 
 // Needed to find the command among options that stand before it, and to split --name=value.
-constexpr std::array valued_options{"--size",  "--log-size", "--value-file", "--node",  "--from",
-                                    "--to",    "--prefix",   "--limit",      "--tree",  "--format",
-                                    "--batch", "--mapsize",  "--cache",      "--device",
-                                    "--key-bytes", "--value-bytes", "--max-node"};
+constexpr std::array valued_options{
+    "--size",      "--log-size",    "--value-file", "--node",   "--from",    "--to",    "--prefix",
+    "--limit",     "--tree",        "--format",     "--batch",  "--mapsize", "--cache", "--device",
+    "--key-bytes", "--value-bytes", "--max-node",   "--offset", "--length"};
 
 bool takes_value(std::string_view option) {
   return std::ranges::find(valued_options, option) != valued_options.end();
@@ -351,6 +362,10 @@ void decode(const CLI::App& app, const raw_command& raw, command& c) {
   if (given(app, "--prefix")) c.prefix = bytes_of("--prefix", raw.prefix, c.hex);
   if (c.name == "load" && given(app, "--tree")) c.trees = {raw.dump_tree};
   if (c.name == "put") decode_value(app, raw, c);
+  if (given(app, "--offset"))
+    c.offset = c.name == "put" && raw.offset == "end" ? static_cast<std::uint64_t>(write_at::end)
+                                                      : count_of("--offset", raw.offset);
+  if (given(app, "--length")) c.length = count_of("--length", raw.length);
   decode_nodes(raw, c);
   if (given(app, "--max-node")) c.max_node_bytes = node_of(raw.max_node, "--max-node");
   if (given(app, "--key-bytes")) c.key_bytes = length_of("--key-bytes", raw.key_bytes);

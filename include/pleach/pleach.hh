@@ -331,14 +331,24 @@ class value_reader {
   std::unique_ptr<state> state_;
 };
 
-/// Writes one value piece by piece, for an upsert. Nothing is visible before the commit; what is
-/// written until then is reserved in memory only, so that a crash leaks nothing, and destroying the
-/// writer gives it back. Takes up to 64 KiB of memory, besides what an operation borrows of the
-/// store's budget while it runs.
+/// Where in a value a value_writer begins: a byte, or its end.
+enum class write_at : std::uint64_t { end = ~std::uint64_t{0} };
+
+/// Writes one value piece by piece, for an upsert, or a part of one that is there. Nothing is
+/// visible before the commit; what is written until then is reserved in memory only, so that a
+/// crash leaks nothing, and destroying the writer gives it back. Takes up to 64 KiB of memory,
+/// besides what an operation borrows of the store's budget while it runs.
 class value_writer {
  public:
   /// `expected_bytes`: of the whole value, 0 if unknown; a wrong number costs only time.
   value_writer(const tree& t, std::string_view key, std::uint64_t expected_bytes = 0);
+  /// What is written replaces the bytes from `where` on of the value that is there, and may go on
+  /// behind its end; at write_at::end it is appended. The bytes before and behind stay. Of a value
+  /// of more than 1 MiB the rest is neither read nor written, but for the 64 KiB around both ends
+  /// of the range; of a shorter one the writer holds up to 1 MiB for a moment. ERRORS: of the first
+  /// write: not_found, invalid (`where` is behind the value's end); of later ones and of the commit
+  /// also `conflict`: the value was replaced since the first write.
+  value_writer(const tree& t, std::string_view key, write_at where);
   value_writer(const value_writer&) = delete;
   value_writer& operator=(const value_writer&) = delete;
   /// REQUIRES: no operation of it is in flight.
@@ -348,7 +358,8 @@ class value_writer {
   /// ERRORS: too_large beyond limits().value_bytes, no_space, ... After any error the writer takes
   /// nothing more: destroy it.
   operation write(std::span<const char> more);
-  /// Makes the value visible; also an empty one. Once.
+  /// Makes the value visible; also an empty one. Nothing written at a `where` changes nothing.
+  /// Once.
   operation commit(durability d = durability::durable);
   /// Bytes written so far.
   std::uint64_t size() const;

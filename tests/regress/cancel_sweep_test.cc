@@ -8,6 +8,7 @@
 
 #include "btree/count_op.hh"
 #include "btree/multi_get_op.hh"
+#include "btree/value_patch.hh"
 #include "btree/verify.hh"
 #include "store/drop_op.hh"
 #include "tests/support/sim_store.hh"
@@ -447,6 +448,42 @@ DOCTEST_TEST_CASE("a value with a map: written, read, and given back with its tr
         return std::shared_ptr<sm::op>(d, &d->reclaim);
       },
       all_ways, 1);
+}
+
+DOCTEST_TEST_CASE("a range of a value, cancelled: read, copied, written, sealed, committed") {
+  io::sim_image image = filled(20);
+  const std::string key = numbered(7), bytes(70'000, 'p');
+  struct patched {
+    btree::value_patch patch;
+    btree::patch_op op;
+    ~patched() { patch.draft.give_back(); }
+  };
+  // Of a value of three chunks with a map, its second and the beginning of the third; then the
+  // commit alone, which copies what is behind; of a value in its leaf the commit.
+  auto sweep = [&](u64 length, bool commits, std::span<const held> ways) {
+    cancel_in_all_ways(
+        image,
+        [&](fixture& f) {
+          btree::tree& t = f.open("t");
+          DOCTEST_REQUIRE(f.put(t, key, std::string(length, 'w')) == errc::ok);
+          auto p = std::make_shared<patched>();
+          p->patch.t = &t;
+          p->patch.key = as_bytes(key);
+          p->patch.at = length / 2;
+          p->patch.draft.begin(*t.ctx, t.id, p->patch.key, 0);
+          p->op.prepare(p->patch, as_bytes(bytes).first(length == 300 ? 50 : bytes.size()));
+          if (commits) {
+            DOCTEST_REQUIRE(f.run(p->op) == errc::ok);
+            p->op.reset();
+            p->op.prepare_commit(p->patch, true);
+          }
+          return std::shared_ptr<sm::op>(p, &p->op);
+        },
+        ways, 1);
+  };
+  sweep(180'000, false, all_ways);
+  sweep(180'000, true, all_ways);
+  sweep(300, true, all_ways.first(2));
 }
 
 DOCTEST_TEST_CASE("a damaged leaf in a dropped tree keeps its pages, and nothing else") {

@@ -33,6 +33,15 @@ void lean(config& c, hint h, random_stream& r) {
       c.ops_per_cycle = 250;
       c.durable_per_mille = 800;
       break;
+    case hint::PATCHES:
+      c.patch_per_mille = 600;
+      c.max_run_blocks = 40;
+      c.large_per_mille = 500;
+      c.large_bytes = 400 << 10;
+      c.volume_bytes = 16 << 20;
+      c.key_space = 30;
+      c.write_per_mille = 800;
+      break;
     case hint::EXTENTS:
       c.value_class = 3;
       c.write_per_mille = 800;
@@ -143,6 +152,18 @@ void draw_growth(config& c) {
   draw_large(c);
   if (c.trouble == trouble_kind::NONE && r.chance(80)) c.trouble = trouble_kind::HANG;
 }
+/// Ranges of values are written; large ones with maps, small ones too.
+void draw_patches(config& c) {
+  random_stream r(mix64(c.seed + 0x9a7c4));
+  if (!r.chance(400)) return;
+  c.patch_per_mille = one_of(r, {200u, 600u});
+  if (r.chance(300)) return;
+  c.max_run_blocks = one_of(r, {1u, 16u, 40u});
+  c.large_per_mille = one_of(r, {100u, 300u});
+  c.large_bytes = one_of(r, {300u << 10, 900u << 10});
+  c.volume_bytes = std::max(c.volume_bytes, (u64{8} << 20) + r.below(u64{12} << 20));
+  c.key_space = std::min(c.key_space, 200u);
+}
 }  // namespace
 
 config config::draw(u64 seed, hint h) {
@@ -190,6 +211,7 @@ config config::draw(u64 seed, hint h) {
   lean(c, h, r);
   if (h == hint::ANY) draw_growth(c);
   if (h == hint::ANY) draw_lengths(c);
+  if (seed > 1000) draw_patches(c);
   return c;
 }
 

@@ -37,7 +37,8 @@ enum class hint : u8 {
   FAULT_SHORT,
   CLOSE,
   DAMAGE,
-  MAPS
+  MAPS,
+  PATCHES
 };
 
 /// Of a tree; 0: they vary.
@@ -69,6 +70,7 @@ struct config {
   u32 chaos_per_mille = 0;
   u32 max_run_blocks = 0;  ///< longer values have maps; 0: those above 1 MiB
   u32 large_per_mille = 0, large_bytes = 0;  ///< values up to that length, and streams of them
+  u32 patch_per_mille = 0;  ///< of the upserts of what is there: only a range of it is written
   u32 grow_per_mille = 0;  ///< of the steps: the volume grows while operations are in flight
   u32 image_per_mille = 20;
   u32 images_max = 120;

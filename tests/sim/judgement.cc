@@ -27,7 +27,7 @@ void run::finished(slot& s) {
     case job::NONE:
       violation("an operation ended twice");
     case job::WRITE:
-      return s.appending ? finish_append(s) : finish_write(s);
+      return s.appending ? finish_append(s) : s.patch ? finish_patch(s) : finish_write(s);
     case job::BATCH:
       return finish_write(s);
     case job::READ:
@@ -91,11 +91,16 @@ void run::finish_append(slot& s) {
   release(s);
 }
 
+void run::finish_patch(slot& s) {
+  if (s.patcher.out.code == errc::ok && !s.committing && !dying_) return patch_more(s);
+  finish_write(s);
+}
+
 void run::finish_write(slot& s) {
   transaction& tx = model_.at(s.transaction);
-  errc code = s.write.out.code;
-  bool applied = s.write.applied();
-  tx.lsn = applied ? s.write.out.lsn : lsn_none;
+  errc code = s.outcome();
+  bool applied = s.last_write().applied();
+  tx.lsn = applied ? s.last_write().out.lsn : lsn_none;
   if (code == errc::no_space) ++totals_.no_space, full_ = 40;
   if (code == errc::too_large) ++totals_.too_large;
   if (code == errc::cancelled || code == errc::timed_out) ++totals_.cancelled;
@@ -103,8 +108,9 @@ void run::finish_write(slot& s) {
                                           : text_of(s.change_kind) + " " + printable(s.keys[0]);
   if (code != s.expected && !excused(s, code))
     violation(fmt::format("{} in {}: {} instead of {} (page {})", what, s.tree, name_of(code),
-                          name_of(s.expected), s.write.bad_page().block()));
-  if (code == errc::ok && !applied && !s.changes_nothing)
+                          name_of(s.expected), s.last_write().bad_page().block()));
+  bool gave_up = s.patch && !s.committing;  // the store went down between two pieces
+  if (code == errc::ok && !applied && !s.changes_nothing && !gave_up)
     violation(what + ": done, but nothing was applied");
   if (applied &&
       (s.expected != errc::ok || (s.kind == job::WRITE && s.modifies && s.changes_nothing)))
@@ -123,6 +129,10 @@ void run::finish_write(slot& s) {
   if (s.draft) {
     s.draft->give_back();  // nothing, if it was taken
     s.draft.reset();
+  }
+  if (s.patch) {
+    s.patch->draft.give_back();
+    s.patch.reset();
   }
   history_.finish(tx, applied, clock_);
   release(s);

@@ -193,6 +193,13 @@ void run::start_write(slot& s) {
                  : s.decision == btree::verdict::STORE && v.length > most ? errc::value_too_large
                                                                           : errc::ok;
   }
+  bool patches = config_.patch_per_mille != 0 && !erase && !s.modifies && s.expected == errc::ok &&
+                 s.before && s.before->length != 0 && lengths_of(s.tree).value == 0 &&
+                 random_.chance(config_.patch_per_mille);
+  if (patches) {
+    v = {s.before->seed, std::max(v.length, s.before->length)};
+    s.values.assign(1, make_value(v));
+  }
   transaction& tx = model_.begin();
   s.transaction = tx.number;
   s.changes_nothing = s.modifies && (s.decision == btree::verdict::KEEP ||
@@ -203,6 +210,15 @@ void run::start_write(slot& s) {
   }
   locks_.insert({s.tree, key});
   ++t.users;
+  if (patches) {
+    s.patch = std::make_unique<btree::value_patch>();
+    s.patch->t = t.t.get();
+    s.patch->key = as_bytes(s.keys[0]);
+    s.patch->draft.begin(*core_->ctx, t.record.id, s.patch->key, 0);
+    s.patch->at = random_.below(std::min<u64>(s.before->length, v.length - 1) + 1);
+    s.wants_old = s.committing = false;
+    return patch_more(s);
+  }
   bool streams = s.change_kind == change::UPSERT && !s.modifies && config_.large_per_mille != 0 &&
                  random_.chance(500);
   if (streams) {
@@ -256,6 +272,21 @@ void run::append_more(slot& s) {
   s.write.reset();
   s.write.prepare(*core_->ctx, s.items, s.durable);
   launch(s, s.write);
+}
+
+/// The next piece of a range, or the commit. What lies over the present value is its own bytes.
+void run::patch_more(slot& s) {
+  btree::value_patch& p = *s.patch;
+  cbytes rest = as_bytes(s.values[0]).subspan(p.at + p.given);
+  bool reached = p.given != 0 && p.at + p.given >= s.before->length;
+  s.committing = rest.empty() || (p.given != 0 && s.before->length == s.values[0].size() &&
+                                  (reached || random_.chance(500)));
+  s.patcher.reset();
+  if (s.committing)
+    s.patcher.prepare_commit(p, s.durable);
+  else
+    s.patcher.prepare(p, rest.first(std::min<u64>(rest.size(), 1 + random_.below(150'000))));
+  launch(s, s.patcher);
 }
 
 void run::start_batch(slot& s) {

@@ -45,6 +45,7 @@ constexpr planted_bug table[] = {
     {"count_delta_lost", hint::DELETES, "the root's record count misses a delete"},
     {"check_skipped", hint::SPLITS, "ACT does not look again at what the plan saw"},
     {"old_extent_not_freed", hint::EXTENTS, "a replaced large value keeps its blocks"},
+    {"shared_runs_freed", hint::PATCHES, "a value that is patched in place loses what it shares"},
     {"map_runs_not_freed", hint::MAPS, "a replaced value with a map keeps its runs"},
     {"chunk_not_checked", hint::MAPS, "a read trusts blocks that were used again"},
     {"commit_not_awaited", hint::ANY, "a durable write ends as an ordered one"},

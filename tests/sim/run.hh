@@ -55,6 +55,7 @@ class run {
   static btree::verdict decide(void* datum, bool present, std::string& value);
   void start_batch(slot& s);
   void append_more(slot& s);
+  void patch_more(slot& s);
   void start_read(slot& s);
   void start_create(slot& s);
   void start_drop(slot& s, const std::string& name);
@@ -63,6 +64,7 @@ class run {
   void finished(slot& s);
   void finish_write(slot& s);
   void finish_append(slot& s);
+  void finish_patch(slot& s);
   void finish_read(slot& s);
   void finish_create(slot& s);
   void finish_drop(slot& s);

@@ -6,6 +6,7 @@
 
 #include "btree/read_op.hh"
 #include "btree/reclaim_op.hh"
+#include "btree/value_patch.hh"
 #include "btree/write_op.hh"
 #include "tests/sim/model.hh"
 
@@ -46,6 +47,14 @@ struct slot {
   btree::draft_op append;
   u64 appended = 0;
 
+  // a range of the value that is there, written in pieces: `before` with more of its bytes
+  std::unique_ptr<btree::value_patch> patch;
+  btree::patch_op patcher;
+  bool committing = false;
+  /// The write that makes the change.
+  const btree::write_op& last_write() const { return patch ? patch->commit : write; }
+  errc outcome() const { return patch ? patcher.out.code : write.out.code; }
+
   // reads
   btree::read_op read;
   btree::seek mode = btree::seek::EXACT;
@@ -68,6 +77,7 @@ struct slot {
   sm::op& running() {
     if (kind == job::READ || kind == job::WALK) return read;
     if (kind == job::RECLAIM) return reclaim;
+    if (patch) return patcher;
     return appending ? static_cast<sm::op&>(append) : write;
   }
 };

@@ -124,8 +124,8 @@ void run::refresh() {
     if (s->busy() &&
         (s->kind == job::WRITE || s->kind == job::BATCH || s->kind == job::CREATE ||
          s->kind == job::DROP) &&
-        !s->appending && s->write.applied())
-      model_.at(s->transaction).lsn = s->write.out.lsn;
+        !s->appending && s->last_write().applied())
+      model_.at(s->transaction).lsn = s->last_write().out.lsn;
 }
 
 }  // namespace pleach::sim

@@ -239,6 +239,136 @@ DOCTEST_TEST_CASE("a writer that is abandoned, fails or is cancelled gives all o
   DOCTEST_CHECK(!s.run(w.write("more")).ok());
 }
 
+namespace {
+
+/// Writes `bytes` at `where` in pieces; write_at::end appends.
+pleach::answer patch(pleach::store& s, pleach::tree& t, std::string_view key,
+                     pleach::write_at where, std::string_view bytes, std::size_t piece) {
+  pleach::value_writer w(t, key, where);
+  for (std::size_t at = 0; at < bytes.size(); at += piece)
+    if (pleach::answer a = s.run(w.write(bytes.substr(at, piece))); !a.ok()) return a;
+  return s.run(w.commit(pleach::durability::ordered));
+}
+
+void overwrite(std::string& model, std::size_t at, std::string_view bytes) {
+  model.resize(std::max(model.size(), at + bytes.size()));
+  model.replace(at, bytes.size(), bytes);
+}
+
+}  // namespace
+
+DOCTEST_TEST_CASE("ranges of values are overwritten and appended, against a model") {
+  scratch_file f("ranges");
+  format(f.path, 64 * mib, 1 * mib);
+  pleach::store s = open(f.path, 8 * mib);
+  pleach::tree t = create(s, "t");
+  require_ok(s.run(t.put("other", "o")));
+  u64 at_start = require_clean(s).blocks_free;
+  std::mt19937_64 r(11);
+  for (std::size_t size : {std::size_t{0}, std::size_t{50}, std::size_t{5000}, std::size_t{300'000},
+                           mib, mib + 1, 3 * mib, 4 * mib + 70'000}) {
+    std::string model = pattern(size, size);
+    require_ok(s.run(t.upsert("k", model)));
+    for (int i = 0; i < 12; ++i) {
+      std::string bytes = pattern(r(), 1 + r() % (i % 3 == 0 ? 400'000 : 3000));
+      bool append = i % 4 == 1;
+      std::size_t at = append ? model.size() : r() % (model.size() + 1);
+      if (!append && i % 5 == 4) at = at / 65536 * 65536;
+      pleach::write_at where = append ? pleach::write_at::end : pleach::write_at{at};
+      require_ok(patch(s, t, "k", where, bytes, 1 + r() % 100'000));
+      overwrite(model, at, bytes);
+      if (i % 4 == 0) require_value(s, t, "k", model);
+    }
+    require_value(s, t, "k", model);
+    require_ranges(s, t, "k", model, size);
+    require_clean(s);
+    if (size == 3 * mib) {
+      DOCTEST_REQUIRE(s.close());
+      s = open(f.path, 8 * mib);
+      t = open_tree(s, "t");
+      require_value(s, t, "k", model);
+    }
+  }
+  require_ok(s.run(t.del("k")));
+  DOCTEST_CHECK(require_clean(s).blocks_free == at_start);
+}
+
+DOCTEST_TEST_CASE("a range of a large value costs the range, not the value") {
+  pleach::store s = open_memory(300 * mib, 8 * mib);
+  pleach::tree t = create(s, "t");
+  std::string model = pattern(1, most - 100'000);
+  require_ok(stream(s, t, "k", model, 1 * mib, true));
+  u64 before = counter_of(s, "device.written_bytes"), read = counter_of(s, "device.read_bytes");
+  std::string bytes = pattern(2, 5000);
+  require_ok(patch(s, t, "k", pleach::write_at{33 * mib + 7}, bytes, 5000));
+  overwrite(model, 33 * mib + 7, bytes);
+  require_ok(s.run(s.flush()));
+  DOCTEST_CHECK(counter_of(s, "device.written_bytes") - before < 300'000);
+  DOCTEST_CHECK(counter_of(s, "device.read_bytes") - read < 300'000);
+  require_ok(patch(s, t, "k", pleach::write_at::end, pattern(3, 100'000), 65'536));
+  overwrite(model, model.size(), pattern(3, 100'000));
+  require_value(s, t, "k", model);
+  DOCTEST_CHECK(patch(s, t, "k", pleach::write_at::end, "x", 1).what() == category::too_large);
+  DOCTEST_CHECK(patch(s, t, "k", pleach::write_at{most}, "x", 1).what() == category::too_large);
+  require_value(s, t, "k", model);
+  require_clean(s);
+}
+
+DOCTEST_TEST_CASE("a patch that cannot be: said, and nothing changed or lost") {
+  pleach::store s = open_memory(64 * mib, 8 * mib);
+  pleach::tree t = create(s, "t");
+  for (std::size_t size : {std::size_t{100}, std::size_t{200'000}, 2 * mib}) {
+    u64 at_start = require_clean(s).blocks_free;
+    DOCTEST_CHECK(patch(s, t, "k", pleach::write_at{0}, "x", 1).what() == category::not_found);
+    std::string model = pattern(size, size);
+    require_ok(s.run(t.upsert("k", model)));
+    {
+      pleach::value_writer w(t, "k", pleach::write_at{size + 1});
+      DOCTEST_CHECK(s.run(w.write(std::string_view("x"))).what() == category::invalid);
+      DOCTEST_CHECK(s.run(w.write(std::string_view("x"))).what() == category::invalid);
+      DOCTEST_CHECK(s.run(w.commit()).what() == category::invalid);
+    }
+    require_ok(patch(s, t, "k", pleach::write_at{1}, "", 1));
+    {  // replaced between the first write and the commit, by the same bytes where it is an extent
+      pleach::value_writer w(t, "k", pleach::write_at{50});
+      require_ok(s.run(w.write(std::string_view("new"))));
+      model[0] ^= 1;
+      require_ok(s.run(t.upsert("k", model)));
+      DOCTEST_CHECK(s.run(w.commit()).what() == category::conflict);
+      DOCTEST_CHECK(!s.run(w.commit()).ok());
+    }
+    {  // deleted meanwhile
+      pleach::value_writer w(t, "k", pleach::write_at::end);
+      require_ok(s.run(w.write(std::string_view("new"))));
+      require_ok(s.run(t.del("k")));
+      DOCTEST_CHECK(s.run(w.commit()).what() == category::not_found);
+      require_ok(s.run(t.put("k", model)));
+    }
+    // Cancelled at every poll: the old value, or the new one, and no space lost.
+    std::string longer = model;
+    overwrite(longer, size - 20, pattern(9, 70'000));
+    for (int polls = 0; polls < 60; ++polls) {
+      require_ok(s.run(t.upsert("k", model)));
+      pleach::value_writer w(t, "k", pleach::write_at{size - 20});
+      std::string bytes = pattern(9, 70'000);
+      auto cancelled_after = [&](pleach::operation&& o, int n) {
+        o.start([](pleach::operation&, void*) {}, nullptr);
+        for (int i = 0; i < n && !o.done(); ++i) DOCTEST_REQUIRE(s.poll());
+        o.cancel();
+        finish(s, o);
+        return o.result().ok();
+      };
+      if (cancelled_after(w.write(bytes), polls % 2 ? polls : 1000))
+        cancelled_after(w.commit(), polls % 2 ? 1000 : polls);
+      std::string v;
+      require_ok(s.run(t.get("k", v)));
+      DOCTEST_REQUIRE((v == model || v == longer));
+    }
+    require_ok(s.run(t.del("k")));
+    DOCTEST_CHECK(require_clean(s).blocks_free == at_start);
+  }
+}
+
 DOCTEST_TEST_CASE("a reader says that its value was replaced") {
   pleach::store s = open_memory(64 * mib, 8 * mib);
   pleach::tree t = create(s, "t");

@@ -168,6 +168,18 @@ expect 0 put s t long --value-file long --cache 8MiB; expect 0 get s t long --ca
 head -c 3000001 long >longer
 pl put s t long - <longer >out 2>err; equal $? 0; expect 0 get s t long; same out longer
 cat long | pl put s t long - >out 2>err; equal $? 0; expect 0 get s t long; same out long
+# Ranges of a value with a map, of a small one, and of none.
+head -c 200000 /dev/urandom >part
+expect 0 put s t long --value-file part --offset 1234567; dd if=part of=long bs=64K seek=1234567 oflag=seek_bytes conv=notrunc 2>/dev/null
+expect 0 get s t long; same out long
+expect 0 put s t long --value-file longer --offset end; cat longer >>long; expect 0 get s t long --cache 8MiB; same out long
+expect 0 get s t long --offset 4999990 --length 1500000; tail -c +4999991 long | head -c 1500000 >range; same out range
+expect 0 get s t long --offset 7999990; tail -c +7999991 long >range; same out range
+expect 0 put s t short abcdef; expect 0 put s t short XY --offset 2; expect 0 get s t short; out_is 'abXYef'
+expect 0 put s t short ghi --offset end; expect 0 get s t short --offset 5 --length 2; out_is 'fg'
+expect 0 get s t short --offset 100; out_is ''; expect 0 get s t short --length 0; out_is ''
+expect 8 put s t short x --offset 10; says "behind the value's end"; expect 16 put s t short x --offset -1
+expect 1 put s t nobody x --offset 0; expect 16 put s t short x --offset 1 --create
 cat huge | pl put s t huge - >out 2>err; equal $? 8; says "too large"
 expect 0 fsck s
 expect 0 save s jl --tree t; fresh again 256MiB; expect 0 load again jl; expect 0 get again t long; same out long
