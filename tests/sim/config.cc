@@ -164,6 +164,12 @@ void draw_patches(config& c) {
   c.volume_bytes = std::max(c.volume_bytes, (u64{8} << 20) + r.below(u64{12} << 20));
   c.key_space = std::min(c.key_space, 200u);
 }
+/// Multi-gets, counts, and reads within a range.
+void draw_multi(config& c) {
+  random_stream r(mix64(c.seed + 0x3417));
+  c.multi_per_mille = one_of(r, {0u, 150u, 500u});
+  c.bound_per_mille = one_of(r, {0u, 300u});
+}
 }  // namespace
 
 config config::draw(u64 seed, hint h) {
@@ -212,6 +218,7 @@ config config::draw(u64 seed, hint h) {
   if (h == hint::ANY) draw_growth(c);
   if (h == hint::ANY) draw_lengths(c);
   if (seed > 1000) draw_patches(c);
+  if (seed > 1000) draw_multi(c);
   return c;
 }
 
@@ -224,12 +231,12 @@ std::string config::words() const {
       "volume {} KiB, log {} blocks, nodes to {} blocks, cache +{} KiB, trees {}, keys {} shape "
       "{}, values {}, in flight {}, cycles {} x {} ops, "
       "durable {}, writes {}, deletes {}, batches {} of {}, wave {}, ddl {}, chaos {}, grows {}, "
-      "runs of {} blocks, large {} to {} KiB, trouble {}{}",
+      "runs of {} blocks, large {} to {} KiB, trouble {}{}, multi {}, bounds {}",
       volume_bytes >> 10, log_blocks, max_node_blocks, extra_cache >> 10, trees, key_space,
       key_shape, value_class, in_flight, cycles, ops_per_cycle, durable_per_mille, write_per_mille,
       delete_per_mille, batch_per_mille, batch_max, wave, ddl_per_mille, chaos_per_mille,
       grow_per_mille, max_run_blocks, large_per_mille, large_bytes >> 10,
-      static_cast<int>(trouble), fixed);
+      static_cast<int>(trouble), fixed, multi_per_mille, bound_per_mille);
 }
 
 }  // namespace pleach::sim

@@ -90,6 +90,12 @@ const version* history::explain_range(const std::string& tree, const std::string
   return nullptr;
 }
 
+bool history::may_be_present(const std::vector<version>& v, u64 start) {
+  for (std::size_t i = first_possible(v, start); i < v.size(); ++i)
+    if (v[i].value) return true;
+  return false;
+}
+
 bool history::may_be_absent(const std::vector<version>& v, u64 start) {
   for (std::size_t i = first_possible(v, start); i < v.size(); ++i)
     if (!v[i].value) return true;

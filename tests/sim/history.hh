@@ -41,6 +41,8 @@ class history {
                                u64 offset, u64 total, const std::string& found) const;
   /// RETURNS: true if a read that started at `start` may have found no record of `key`.
   static bool may_be_absent(const std::vector<version>& v, u64 start);
+  /// RETURNS: true if such a read may have found one.
+  static bool may_be_present(const std::vector<version>& v, u64 start);
   const tree_history& tree(const std::string& name) { return trees_[name]; }
   bool has_tree(const std::string& name) const { return trees_.contains(name); }
   /// No read that runs started before `clock`.

@@ -33,6 +33,10 @@ void run::finished(slot& s) {
     case job::READ:
     case job::WALK:
       return finish_read(s);
+    case job::MULTI_GET:
+      return finish_multi_get(s);
+    case job::COUNT:
+      return finish_count(s);
     case job::CREATE:
       return finish_create(s);
     case job::DROP:
@@ -69,7 +73,7 @@ void run::release(slot& s) {
         --trees_.at(i.t->name).users;
       }
     }
-  } else if (s.kind == job::READ || s.kind == job::WALK) {
+  } else if (s.reads()) {
     --trees_.at(s.tree).users;
   }
   s.kind = job::NONE;
@@ -197,6 +201,7 @@ void run::finish_read(slot& s) {
     s.read.reset();
     s.read.prepare(*trees_.at(s.tree).t, s.mode, as_bytes(s.sought),
                    {&s.key, s.wants_value ? &s.value : nullptr, nullptr}, &s.near);
+    if (s.bounded) s.read.bound(as_bytes(s.bound));
     s.read.follow(s.ahead);
     return launch(s, s.read);
   }
@@ -244,15 +249,23 @@ void run::check_read(slot& s, errc code) {
                    : s.mode == seek::BEFORE  ? s.key < s.sought
                                              : true;
     if (!ordered) bad("a key on the wrong side came back: " + printable(s.key));
+    if (s.bounded && (up ? s.key >= s.bound : s.key < s.bound))
+      bad("a key beyond the bound came back: " + printable(s.key));
   }
   auto from = t.begin(), to = t.end();
   if (up) {
     from = s.mode == seek::AT_LEAST ? t.lower_bound(s.sought) : t.upper_bound(s.sought);
-    if (found) to = t.lower_bound(s.key);
+    if (found)
+      to = t.lower_bound(s.key);
+    else if (s.bounded)
+      to = s.bound <= s.sought ? from : t.lower_bound(s.bound);
   } else {
     if (s.mode != seek::LAST)
       to = s.mode == seek::AT_MOST ? t.upper_bound(s.sought) : t.lower_bound(s.sought);
-    if (found) from = t.upper_bound(s.key);
+    if (found)
+      from = t.upper_bound(s.key);
+    else if (s.bounded)
+      from = s.mode != seek::LAST && s.bound > s.sought ? to : t.lower_bound(s.bound);
   }
   for (; from != to; ++from)
     if (!history::may_be_absent(from->second, s.started))

@@ -336,6 +336,8 @@ void run::start_batch(slot& s) {
 
 void run::start_read(slot& s) {
   using btree::seek;
+  if (config_.multi_per_mille != 0 && random_.chance(config_.multi_per_mille))
+    return random_.chance(600) ? start_multi_get(s) : start_count(s);
   static constexpr seek modes[] = {seek::EXACT, seek::EXACT,   seek::EXACT,  seek::AT_LEAST,
                                    seek::AFTER, seek::AT_MOST, seek::BEFORE, seek::LAST};
   bool walk = random_.chance(config_.iterate_per_mille);
@@ -364,6 +366,12 @@ void run::start_read(slot& s) {
                  {&s.key, s.wants_value ? &s.value : nullptr,
                   random_.chance(100) ? &s.copy : nullptr, s.ranged ? &s.range : nullptr},
                  &s.near);
+  s.bounded = config_.bound_per_mille != 0 && s.mode != seek::EXACT &&
+              random_.chance(config_.bound_per_mille);
+  if (s.bounded) {
+    draw_bound(s);
+    s.read.bound(as_bytes(s.bound));
+  }
   s.ahead.forget();
   launch(s, s.read);
 }

@@ -57,6 +57,9 @@ class run {
   void append_more(slot& s);
   void patch_more(slot& s);
   void start_read(slot& s);
+  void start_multi_get(slot& s);
+  void start_count(slot& s);
+  void draw_bound(slot& s);
   void start_create(slot& s);
   void start_drop(slot& s, const std::string& name);
   void launch(slot& s, sm::op& op);
@@ -66,6 +69,9 @@ class run {
   void finish_append(slot& s);
   void finish_patch(slot& s);
   void finish_read(slot& s);
+  void finish_multi_get(slot& s);
+  void check_lookup(slot& s, const drawn_lookups::one& l);
+  void finish_count(slot& s);
   void finish_create(slot& s);
   void finish_drop(slot& s);
   void check_read(slot& s, errc code);

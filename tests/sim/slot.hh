@@ -4,6 +4,8 @@
 #include <deque>
 #include <memory>
 
+#include "btree/count_op.hh"
+#include "btree/multi_get_op.hh"
 #include "btree/read_op.hh"
 #include "btree/reclaim_op.hh"
 #include "btree/value_patch.hh"
@@ -15,7 +17,27 @@ namespace pleach::sim {
 /// RETURNS: the word for the change, for reports.
 std::string text_of(btree::change k);
 
-enum class job : u8 { NONE, WRITE, BATCH, READ, WALK, CREATE, DROP, RECLAIM };
+enum class job : u8 { NONE, WRITE, BATCH, READ, WALK, CREATE, DROP, RECLAIM, MULTI_GET, COUNT };
+
+/// The lookups of a multi-get, and what became of them.
+class drawn_lookups final : public btree::lookup_list {
+ public:
+  struct one {
+    std::string key, value;
+    bool wants_value = true;
+    u32 settled = 0;  ///< times
+    errc code = errc::ok;
+  };
+  u32 count() const override { return static_cast<u32>(all.size()); }
+  wish at(u32 i) override {
+    return {as_bytes(all[i].key), all[i].wants_value ? &all[i].value : nullptr};
+  }
+  void settle(u32 i, errc code, lsn_t, page_addr) override {
+    all[i].code = code;
+    ++all[i].settled;
+  }
+  std::vector<one> all;
+};
 
 struct slot {
   job kind = job::NONE;
@@ -69,12 +91,25 @@ struct slot {
   btree::leaf_copy copy;
   u64 copy_node_hash = 0;
 
+  // many at once
+  drawn_lookups lookups;
+  btree::multi_get_op multi_get;
+  btree::count_op count;
+  bool bounded = false;  ///< of a count, or of a read
+  std::string bound;
+  cbytes count_to;
+
   btree::leaf_cookie near{};  ///< of this slot's operations, whatever tree and store they were of
   btree::read_ahead ahead;    ///< of a walk
 
   btree::reclaim_op reclaim;
 
+  bool reads() const {
+    return kind == job::READ || kind == job::WALK || kind == job::MULTI_GET || kind == job::COUNT;
+  }
   sm::op& running() {
+    if (kind == job::MULTI_GET) return multi_get;
+    if (kind == job::COUNT) return count;
     if (kind == job::READ || kind == job::WALK) return read;
     if (kind == job::RECLAIM) return reclaim;
     if (patch) return patcher;

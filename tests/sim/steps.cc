@@ -61,7 +61,7 @@ void run::cancel_some() {
   bool any = random_.chance(config_.cancel_per_mille);
   for (auto& sl : slots_) {
     if (!sl->busy() || sl->kind == job::RECLAIM) continue;
-    bool reads = sl->kind == job::READ || sl->kind == job::WALK;
+    bool reads = sl->reads();
     sm::op& op = sl->running();
     const sm::op& inner = op.innermost();
     std::string_view why = !reads && inner.waiting_for() != nullptr ? inner.waiting_for() : "";
