@@ -39,7 +39,10 @@ static_assert(sizeof(root_record) == 4096);
 inline constexpr u64 feature_fixed_lengths = 1;  ///< trees of fixed lengths, node format 2
 /// Values may be a map of several runs: a program that does not know it would free the map only.
 inline constexpr u64 feature_value_maps = 2;
-inline constexpr u64 feature_incompat_known = feature_fixed_lengths | feature_value_maps;
+/// Trees with a key order of their own, or that store keys or separators whole.
+inline constexpr u64 feature_key_orders = 32;
+inline constexpr u64 feature_incompat_known =
+    feature_fixed_lengths | feature_value_maps | feature_key_orders;
 inline constexpr u64 feature_ro_compat_known = 0;
 
 inline constexpr u64 default_store_bytes = 1ull << 30;

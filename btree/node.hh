@@ -13,9 +13,9 @@
 //    prefix.
 // I4 the prefix belongs to the stored records: widened fences leave it alone, only a rewrite cuts
 //    it anew. A key between the fences that does not share it needs `compact(..., &key)` first;
-//    room_for_insert says so.
-// I5 all leaves of a tree have one layout, which each of its pages names by `shape()`; nothing is
-//    ever moved between nodes of different layouts of leaves.
+//    room_for_insert says so. With NO_PREFIX the prefix is empty, always.
+// I5 all leaves of a tree have one layout, and all its nodes the same flags, which each of its
+//    pages names by `shape()`; nothing is ever moved between nodes of different shapes.
 //
 // Spans passed to changes must not lie in the changed page.
 #pragma once
@@ -35,12 +35,14 @@ int compare_keys(cbytes a, cbytes b);
 cbytes shortest_separator(cbytes left, cbytes right);
 u32 common_prefix(cbytes a, cbytes b);
 
-/// Lengths of all keys and values of a tree whose leaves are of format 2; both 0: leaves are
-/// slotted.
+/// What all nodes of a tree have in common. Lengths of all keys and values if its leaves are of
+/// format 2; both 0: leaves are slotted.
 struct record_shape {
   u16 key_bytes = 0;
   u16 value_bytes = 0;
+  u16 flags = 0;  ///< of tree_node_flags
   bool fixed() const { return key_bytes != 0; }
+  friend bool operator==(const record_shape&, const record_shape&) = default;
 };
 
 struct record {
@@ -66,7 +68,12 @@ class node_view : public page_reader {
   u32 level() const { return header().level; }
   u32 count() const { return node().count; }
   bool fixed() const { return header().format == node_format_fixed; }
-  record_shape shape() const { return {node().key_bytes, node().value_bytes}; }
+  record_shape shape() const {
+    return {node().key_bytes, node().value_bytes,
+            static_cast<u16>(node().node_flags & tree_node_flags)};
+  }
+  bool cuts_prefix() const { return (node().node_flags & NO_PREFIX) == 0; }
+  bool truncates() const { return (node().node_flags & NO_TRUNCATION) == 0; }
   u32 payload_end() const { return size_ - u32{header().tail} * 16; }
 
   cbytes prefix() const;  ///< what stored keys lack at their beginning; empty in fixed leaves
@@ -123,7 +130,7 @@ u32 node_capacity(u32 node_bytes, u32 tail_bytes = 0);
 // holds. ---
 
 /// Formats the zeroed bytes of a new page as an empty node. `high` ignored when !has_high. A leaf
-/// of a fixed `shape` is of format 2.
+/// of a fixed `shape` is of format 2. `prefix`: empty with NO_PREFIX.
 void format_node(page_writer w, page_addr addr, u64 store_id, tree_id_t tree, generation_t gen,
                  u8 level, cbytes low, cbytes high, bool has_high, cbytes prefix,
                  record_shape shape = {});
@@ -179,10 +186,10 @@ struct split_point {
 /// Both halves fit nodes of the same size, the new record included (perhaps after `compact(...,
 /// &key)`: ask room_for_insert again). Always possible if count >= 3 and no record exceeds a
 /// quarter of the payload, in nodes from 16 KiB on. Within 10 % of the middle the shortest
-/// separator wins. Separators of inner nodes are not truncated, and a new child is never the first
-/// of the right node. `ascending`: the insert is behind the last record and the previous one was
-/// too: split at the end and leave a full node (in an inner node the last child goes right with the
-/// new one).
+/// separator wins. Separators of inner nodes, and of nodes with NO_TRUNCATION, are whole keys, and
+/// a new child is never the first of the right node. `ascending`: the insert is behind the last
+/// record and the previous one was too: split at the end and leave a full node (in an inner node
+/// the last child goes right with the new one).
 split_point choose_split(const node_view& n, cbytes key, u32 index, u32 value_length,
                          bool ascending);
 

@@ -102,7 +102,8 @@ void format_node(page_writer w, page_addr addr, u64 store_id, tree_id_t tree, ge
   if (fixed_leaf) return fixed::format(w, shape, low, high, has_high);
   put_shape(w, shape);
   const node_view n(w);
-  write_new(w, {n.size(), n.payload_end(), level == 0, low, high, has_high, prefix, nullptr, 0});
+  write_new(
+      w, {n.size(), n.payload_end(), level == 0, shape, low, high, has_high, prefix, nullptr, 0});
 }
 
 // --- room ---
@@ -302,7 +303,7 @@ void set_high_fence(page_writer w, cbytes high, bool has_high, bytes scratch) {
   const node_view n(w);
   if (n.fixed()) return fixed::set_high_fence(w, high, has_high);
   if (put_fence(w, high_fields, has_high ? high : cbytes{}, true, 0)) {
-    const u16 flags = has_high ? 0 : NO_HIGH_FENCE;
+    const u16 flags = flags_of(n.shape(), has_high);
     if (n.node().node_flags != flags)
       w.put_le<u16>(node_header_offset + offsetof(node_header, node_flags), flags);
     return;

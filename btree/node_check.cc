@@ -59,7 +59,7 @@ class checker {
     if (begin < slot_area_begin || end > h.heap_begin || h.heap_begin > payload_end_)
       return "slot area";
     if (!aligned(h.heap_begin)) return "heap begin";
-    if ((h.node_flags & ~NO_HIGH_FENCE) != 0) return "node flags";
+    if ((h.node_flags & ~(NO_HIGH_FENCE | tree_node_flags)) != 0) return "node flags";
     // Only a page whose tree has leaves of format 2 says so, and such a leaf is of format 2 itself.
     const bool says_so = h.key_bytes != 0 || h.value_bytes != 0;
     if (says_so && (leaf_ || h.key_bytes > max_fixed_key_bytes || h.key_bytes == 0 ||
@@ -76,6 +76,7 @@ class checker {
     if (!take_item(h.high_offset, h.high_length)) return "high fence";
     if (n_.has_high_fence() && compare_keys(n_.low_fence(), n_.high_fence()) >= 0)
       return "fence order";
+    if (!n_.cuts_prefix() && h.prefix_length != 0) return "prefix";
     if (!shares_low(h) && !take_item(h.prefix_offset, h.prefix_length)) return "prefix";
     return nullptr;
   }

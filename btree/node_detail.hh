@@ -136,6 +136,10 @@ void slide(page_writer w, u32 need);
 /// After the last record went: everything between slots and the fences is free again.
 void reset_heap(page_writer w);
 
+/// node_flags for these fences, and what all nodes of the tree have.
+inline u16 flags_of(record_shape s, bool has_high) {
+  return static_cast<u16>(s.flags | (has_high ? 0 : NO_HIGH_FENCE));
+}
 /// Bytes [0, length) of the key that two fences share; 0 without a high fence.
 inline u32 fence_prefix(cbytes low, cbytes high, bool has_high) {
   return has_high ? common_prefix(low, high) : 0;

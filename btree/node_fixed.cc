@@ -125,7 +125,7 @@ void put_header(page_writer w, record_shape s) {
   h.garbage = g.places;
   h.prefix_offset = g.shift;
   h.heap_begin = end - 2u * s.key_bytes;
-  h.node_flags = NO_HIGH_FENCE;
+  h.node_flags = flags_of(s, false);
   w.put(node_header_offset, &h, offsetof(node_header, right_addr));
   const u32 turns = row::turn_bytes(g.places, g.shift);
   std::memset(w.writable(slot_area_begin, turns), 0, turns);
@@ -192,7 +192,8 @@ void set_low_fence(page_writer w, cbytes low) {
 }
 
 void set_high_fence(page_writer w, cbytes high, bool has_high) {
-  put_if_changed<u16>(w, offsetof(node_header, node_flags), has_high ? 0 : NO_HIGH_FENCE);
+  put_if_changed<u16>(w, offsetof(node_header, node_flags),
+                      flags_of(node_view(w).shape(), has_high));
   put_fence(w, high_fence_of(node_view(w)), has_high ? high : cbytes{});
 }
 
@@ -268,6 +269,10 @@ split_point choose_split(const node_view& n, cbytes key, u32 index, bool ascendi
   const auto key_number = [&](u32 number) {
     return number == index ? key : span_of(r.key(number - (number > index)), r.key_bytes);
   };
+  const auto separator_at = [&](u32 position) {
+    const cbytes right = key_number(position);
+    return n.truncates() ? shortest_separator(key_number(position - 1), right) : right;
+  };
   // `position` of the count + 1 records go left; each side holds at least one.
   const u32 all = r.count + 1;
   const auto index_of = [&](u32 position) { return position > index ? position - 1 : position; };
@@ -283,8 +288,7 @@ split_point choose_split(const node_view& n, cbytes key, u32 index, bool ascendi
         if (position == 0 || position > r.count || index_of(position) == 0) continue;
         const u32 left = position, right = all - position;
         if (left > r.places || right > r.places) continue;
-        const u32 length = static_cast<u32>(
-            shortest_separator(key_number(position - 1), key_number(position)).size());
+        const u32 length = static_cast<u32>(separator_at(position).size());
         if (length < best_length) {
           best = position;
           best_length = length;
@@ -292,7 +296,7 @@ split_point choose_split(const node_view& n, cbytes key, u32 index, bool ascendi
       }
   }
   if (best == 0) return {};
-  const cbytes separator = shortest_separator(key_number(best - 1), key_number(best));
+  const cbytes separator = separator_at(best);
   split_point s{};
   s.index = index_of(best);
   s.insert_right = best <= index;
@@ -369,7 +373,7 @@ const char* check(const node_view& n, u32 payload_end) {
   const u32 segments = r.places == 0 ? 0 : r.segment(r.places - 1) + 1;
   for (u32 s = 0; s < segments; ++s)
     if (r.turn(s) >= r.size(s)) return "turn";
-  if ((h.node_flags & ~NO_HIGH_FENCE) != 0) return "node flags";
+  if ((h.node_flags & ~(NO_HIGH_FENCE | tree_node_flags)) != 0) return "node flags";
   if (h.low_length > key_bytes || h.low_offset != (h.low_length ? payload_end - key_bytes : 0))
     return "low fence";
   if (h.high_length > key_bytes ||

@@ -39,7 +39,8 @@
 // logged, is about the root of what a plain array would move. Cell c of the row has its key at
 // keys + c * key_bytes and its value at heap_begin - (c + 1) * value_bytes. Each fence has its own
 // key_bytes at the end of the payload, low one last, so that a fence never moves a record.
-// `prefix_length` is what the fences share: every key begins with it, and stores it all the same.
+// `prefix_length` is what the fences share: every key begins with it, and stores it all the same,
+// whether the tree cuts prefixes off or not.
 //
 // Fixed and variable parts of a tree's leaves are told by `key_bytes` and `value_bytes` in every
 // page of the tree, inner ones too: a root that becomes a leaf again must know its layout.
@@ -79,7 +80,13 @@ struct slot {
 };
 static_assert(sizeof(slot) == 4);
 
-enum node_flag : u16 { NO_HIGH_FENCE = 1 };
+/// NO_PREFIX and NO_TRUNCATION are the same in all nodes of a tree.
+enum node_flag : u16 {
+  NO_HIGH_FENCE = 1,
+  NO_PREFIX = 2,      ///< slotted nodes store whole keys: the prefix is empty
+  NO_TRUNCATION = 4,  ///< separators are whole keys
+};
+inline constexpr u16 tree_node_flags = NO_PREFIX | NO_TRUNCATION;
 enum key_flag : u8 { KEY_INDIRECT = 1 };
 enum value_flag : u8 {
   VALUE_INDIRECT = 1,
@@ -134,7 +141,11 @@ struct tree_record {
   le64 ttl_default_ms;
 };
 static_assert(sizeof(tree_record) == 48);
-enum tree_flag : u16 { TREE_FIXED_LEAVES = 1 };  ///< its leaves are of format 2
+enum tree_flag : u16 {
+  TREE_FIXED_LEAVES = 1,  ///< its leaves are of format 2
+  TREE_NO_PREFIX = 32,
+  TREE_NO_TRUNCATION = 64,
+};
 enum tree_state : u16 { TREE_LIVE = 1, TREE_DROPPING = 2 };
 inline constexpr u32 max_tree_name_bytes = 255;
 

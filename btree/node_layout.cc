@@ -63,6 +63,8 @@ u32 blueprint::total_bytes() const {
 }
 
 void choose_prefix(blueprint& b, cbytes stored, const cbytes* extra, u32 budget) {
+  b.prefix = {};
+  if (b.shape.flags & NO_PREFIX) return;
   u32 shared = fence_prefix(b.low, b.high, b.has_high);
   if (extra != nullptr) shared = std::min(shared, common_prefix(b.low.first(shared), *extra));
   b.prefix = b.low.first(shared);
@@ -97,9 +99,8 @@ void write_layout(std::byte* base, const blueprint& b, const layout& l) {
   if (b.has_high) {
     h.high_offset = put_item(b.high);
     h.high_length = static_cast<u16>(b.high.size());
-  } else {
-    h.node_flags = NO_HIGH_FENCE;
   }
+  h.node_flags = flags_of(b.shape, b.has_high);
   h.prefix_length = static_cast<u16>(b.prefix.size());
   if (!b.prefix.empty())
     h.prefix_offset = starts_with(b.low, b.prefix) ? u32{h.low_offset} : put_item(b.prefix);
@@ -148,6 +149,7 @@ blueprint blueprint_of(const node_view& n, const part* whole) {
   return {n.size(),
           n.payload_end(),
           n.is_leaf(),
+          n.shape(),
           n.low_fence(),
           n.has_high_fence() ? n.high_fence() : cbytes{},
           n.has_high_fence(),

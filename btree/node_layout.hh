@@ -24,6 +24,7 @@ struct blueprint {
   u32 node_bytes;
   u32 payload_end;
   bool leaf;
+  record_shape shape;
   cbytes low;
   cbytes high;  ///< ignored without has_high
   bool has_high;
@@ -39,10 +40,10 @@ struct blueprint {
   u32 total_bytes() const;
 };
 
-/// Sets `b.prefix`: what the fences (and `extra`) share, or `stored` where that is longer and all
-/// keys share it. The shorter one is taken if the node then uses no more than `budget` bytes: keys
-/// anywhere between the fences then fit without another rewrite. 0: never take more bytes than with
-/// `stored`.
+/// Sets `b.prefix` (to nothing with NO_PREFIX): what the fences (and `extra`) share, or `stored`
+/// where that is longer and all keys share it. The shorter one is taken if the node then uses no
+/// more than `budget` bytes: keys anywhere between the fences then fit without another rewrite. 0:
+/// never take more bytes than with `stored`.
 void choose_prefix(blueprint& b, cbytes stored, const cbytes* extra, u32 budget);
 
 struct layout {

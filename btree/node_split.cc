@@ -94,7 +94,8 @@ class splitter {
   cbytes separator(u32 position, std::byte* a, std::byte* b) const {
     const cbytes right = key_number(position, b);
     // Truncating an inner separator would cut it loose from the fences of its children.
-    return n_.is_leaf() ? shortest_separator(key_number(position - 1, a), right) : right;
+    return n_.is_leaf() && n_.truncates() ? shortest_separator(key_number(position - 1, a), right)
+                                          : right;
   }
 
   /// RETURNS: the best position that fits, 0 if none. Near the middle (within 10 %) the shortest
@@ -162,7 +163,7 @@ blueprint merged(const part (&both)[2]) {
   m.part_count = 2;
   m.has_high = b.has_high_fence();
   m.high = m.has_high ? b.high_fence() : cbytes{};
-  m.prefix = m.low.first(fence_prefix(m.low, m.high, m.has_high));
+  m.prefix = a.cuts_prefix() ? m.low.first(fence_prefix(m.low, m.high, m.has_high)) : cbytes{};
   return m;
 }
 
@@ -212,7 +213,8 @@ void split_node(page_writer left, page_writer right, const split_point& at, page
   // 2. The left node. If it keeps all its records only the fence changes, unless the new fence
   // makes a longer prefix: the rightmost leaf has none, and without one all heads of an ascending
   // load are equal (gets 0.72M to 0.95M/s).
-  const bool prefix_stays = fence_prefix(n.low_fence(), separator, true) <= n.prefix().size();
+  const bool prefix_stays =
+      !n.cuts_prefix() || fence_prefix(n.low_fence(), separator, true) <= n.prefix().size();
   if (at.index == n.count() && prefix_stays &&
       room_for_fence(n, at.separator_length, true) == room::NOW) {
     set_high_fence(left, separator, true, scratch);

@@ -51,12 +51,16 @@ void choose_leaf_layout(tree_record& record) {
   const bool fixed = record.key_bytes != 0 && record.value_bytes != 0 &&
                      record_bytes <= max_fixed_record_bytes &&
                      record.node_blocks * block_bytes / record_bytes <= max_fixed_places;
-  record.flags = fixed ? TREE_FIXED_LEAVES : 0;
+  record.flags =
+      static_cast<u16>((record.flags & ~TREE_FIXED_LEAVES) | (fixed ? TREE_FIXED_LEAVES : 0));
 }
 
 record_shape leaf_shape(const tree_record& record) {
-  if ((record.flags & TREE_FIXED_LEAVES) == 0) return {};
-  return {record.key_bytes, record.value_bytes};
+  record_shape s;
+  if (record.flags & TREE_FIXED_LEAVES) s = {record.key_bytes, record.value_bytes};
+  if (record.flags & TREE_NO_PREFIX) s.flags |= NO_PREFIX;
+  if (record.flags & TREE_NO_TRUNCATION) s.flags |= NO_TRUNCATION;
+  return s;
 }
 
 void adopt(tree& t, const tree_record& record) {
@@ -75,8 +79,8 @@ bool parse_tree_record(cbytes value, tree_record& out) {
   return state_known && out.id > tree_catalogue && root && root.blocks() == root_blocks &&
          out.order == 1 && out.node_blocks >= 1 && out.node_blocks <= max_page_blocks &&
          lengths_possible(out.node_blocks, out.key_bytes, out.value_bytes) &&
-         (out.flags & ~TREE_FIXED_LEAVES) == 0 &&
-         (out.flags == 0 || (out.key_bytes != 0 && out.value_bytes != 0));
+         (out.flags & ~(TREE_FIXED_LEAVES | TREE_NO_PREFIX | TREE_NO_TRUNCATION)) == 0 &&
+         ((out.flags & TREE_FIXED_LEAVES) == 0 || (out.key_bytes != 0 && out.value_bytes != 0));
 }
 
 }  // namespace pleach::btree

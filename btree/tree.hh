@@ -75,9 +75,11 @@ u32 node_class(const tree& t, u32 key_bytes);
 /// Formats the image of an empty root leaf (mkfs, create).
 void format_root(page_writer w, page_addr addr, u64 store_id, tree_id_t id, generation_t gen,
                  record_shape shape = {});
-/// Sets the layout of the leaves of a tree that is to be made, by its lengths and node size.
+/// Sets the layout of the leaves of a tree that is to be made, by its lengths and node size; its
+/// other flags stay.
 void choose_leaf_layout(tree_record& record);
-/// RETURNS: the shape of the pages of the tree: fixed if its leaves are of format 2.
+/// RETURNS: the shape of the pages of the tree: fixed if its leaves are of format 2, and the flags
+/// of all its nodes.
 record_shape leaf_shape(const tree_record& record);
 /// RETURNS: false if no tree with this node size can have these lengths (0: variable).
 bool lengths_possible(u32 node_blocks, u64 key_bytes, u64 value_bytes);

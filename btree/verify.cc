@@ -193,8 +193,7 @@ void verifier::check_page(const expectation& e) {
     problem(where,
             fmt::format("corrupt: it belongs to tree {}, not {}", u64{n.header().tree_id}, e.id));
   const record_shape shape = leaf_shape(record_);
-  if (n.shape().key_bytes != shape.key_bytes || n.shape().value_bytes != shape.value_bytes)
-    problem(where, "corrupt: its layout is not its tree's");
+  if (n.shape() != shape) problem(where, "corrupt: its layout is not its tree's");
   if (e.level >= 0 && n.level() != static_cast<u32>(e.level)) {
     problem(where,
             fmt::format("corrupt: its level is {}, its parent expects {}", n.level(), e.level));

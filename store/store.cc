@@ -423,6 +423,8 @@ operation store::create_tree(std::string_view name, const tree_options& o, tree&
     b.record.order = 1;
     b.record.key_bytes = static_cast<u16>(o.key_bytes);
     b.record.value_bytes = static_cast<u16>(o.value_bytes);
+    if (!o.prefix_compression) b.record.flags = b.record.flags | btree::TREE_NO_PREFIX;
+    if (!o.suffix_truncation) b.record.flags = b.record.flags | btree::TREE_NO_TRUNCATION;
     btree::choose_leaf_layout(b.record);
     b.op.prepare(*s->c->catalogue, btree::change::CREATE_TREE, as_bytes(b.name),
                  {reinterpret_cast<const std::byte*>(&b.record), sizeof b.record}, nullptr, true);
@@ -484,6 +486,8 @@ std::expected<std::vector<tree_info>, error> store::trees() {
     info.key_bytes = rec.key_bytes;
     info.value_bytes = rec.value_bytes;
     info.dropping = rec.state == btree::TREE_DROPPING;
+    info.prefix_compression = (rec.flags & btree::TREE_NO_PREFIX) == 0;
+    info.suffix_truncation = (rec.flags & btree::TREE_NO_TRUNCATION) == 0;
     btree::load_op load;
     cache::descriptor* d = load.fetch(*c.ctx, {page_addr(rec.root_addr), rec.root_gen});
     if (d == nullptr)

@@ -99,6 +99,10 @@ struct tree_options {
   /// Length of every value; 0: values vary. Key and value together at most about a quarter of
   /// node_bytes, the value at most 65535.
   std::uint32_t value_bytes = 0;
+  /// Nodes store what their keys have in common at the beginning once. Off: every key stands whole.
+  bool prefix_compression = true;
+  /// Inner nodes hold the shortest keys that tell their children apart. Off: whole keys.
+  bool suffix_truncation = true;
 };
 
 /// When a commit is acknowledged.
@@ -122,6 +126,7 @@ struct tree_info {
   std::uint32_t height = 0, node_bytes = 0;
   std::uint32_t key_bytes = 0, value_bytes = 0;  ///< fixed lengths; 0: they vary
   bool dropping = false;
+  bool prefix_compression = true, suffix_truncation = true;
 };
 
 struct limits {

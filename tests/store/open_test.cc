@@ -162,7 +162,14 @@ DOCTEST_TEST_CASE("a store names the features that it has come to use, and no ot
     pleach::store s = open(f.path);
     require_ok(s.run(open_tree(s, "variable").put("large", std::string(3 * mib, 'l'))));
   }
-  DOCTEST_CHECK(named() == all(pleach::feature_fixed_lengths | pleach::feature_value_maps));
+  const u64 before = pleach::feature_fixed_lengths | pleach::feature_value_maps;
+  DOCTEST_CHECK(named() == all(before));
+  {
+    pleach::store s = open(f.path);
+    pleach::tree t;
+    require_ok(s.run(s.create_tree("whole", {.prefix_compression = false}, t)));
+  }
+  DOCTEST_CHECK(named() == all(before | pleach::feature_key_orders));
 }
 
 DOCTEST_TEST_CASE("damaged superblocks") {

@@ -26,7 +26,7 @@ class chain {
   };
 
   chain(u32 first_bytes, u32 max_bytes, u8 level, record_shape shape = {})
-      : max_bytes_(max_bytes), level_(level) {
+      : max_bytes_(max_bytes), level_(level), shape_(shape) {
     nodes.push_back(make(first_bytes));
     test_page& p = *nodes[0];
     format_node(p.writer(), p.ref.addr, 1, 5, p.ref.gen, level, {}, {}, false, {}, shape);
@@ -199,6 +199,8 @@ class chain {
     std::string low;
     for (std::size_t i = 0; i < nodes.size(); ++i) {
       const node_view n = nodes[i]->view();
+      DOCTEST_REQUIRE(n.shape() == shape_);
+      if (!n.cuts_prefix()) DOCTEST_REQUIRE(n.prefix().empty());
       DOCTEST_REQUIRE(text(n.low_fence()) == low);
       for (u32 k = 0; k < n.count(); ++k, ++m) {
         DOCTEST_REQUIRE(m != model.end());
@@ -275,12 +277,15 @@ class chain {
     settle(left);
     settle(*right);
     DOCTEST_CHECK(left.view().right_hint() == right->ref);
+    if (!left.view().truncates() && leaf() && right->view().count() != 0 && s.insert_right == false)
+      DOCTEST_CHECK(text(left.view().high_fence()) == full_key(right->view(), 0));
     nodes.insert(nodes.begin() + static_cast<std::ptrdiff_t>(at) + 1, std::move(right));
     ++splits;
   }
 
   u32 max_bytes_;
   u8 level_;
+  record_shape shape_;
   u64 next_page_ = 0;
   std::vector<std::byte> scratch_;
 };

@@ -64,7 +64,7 @@ DOCTEST_TEST_CASE("each rule of check_node is checked") {
   leaf("slot area", [](test_page& p) { head(p).slot_begin = 31; });
   leaf("slot area", [](test_page& p) { head(p).count = 2000; });
   leaf("slot area", [](test_page& p) { head(p).heap_begin = 4097; });
-  leaf("node flags", [](test_page& p) { head(p).node_flags = 2; });
+  leaf("node flags", [](test_page& p) { head(p).node_flags = 16; });
   leaf("record shape", [](test_page& p) { head(p).key_bytes = 8, head(p).value_bytes = 8; });
   inner("record shape", [](test_page& p) { head(p).key_bytes = 8; });
   inner("record shape", [](test_page& p) { head(p).value_bytes = 8; });

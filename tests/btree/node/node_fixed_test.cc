@@ -280,7 +280,7 @@ DOCTEST_TEST_CASE("each rule of check_node is checked in fixed leaves") {
   expect("places", [](test_page& p) { head(p).count = 2000; });
   expect("places", [](test_page& p) { head(p).slot_begin = 351; });
   expect("places", [](test_page& p) { head(p).value_bytes = 60000; });
-  expect("node flags", [](test_page& p) { head(p).node_flags = 2; });
+  expect("node flags", [](test_page& p) { head(p).node_flags = 16; });
   expect("low fence", [](test_page& p) { head(p).low_offset = 4000; });
   expect("low fence", [](test_page& p) { head(p).low_length = 7; });
   expect("high fence", [](test_page& p) { head(p).high_length = 0; });
@@ -296,8 +296,9 @@ DOCTEST_TEST_CASE("each rule of check_node is checked in fixed leaves") {
 DOCTEST_TEST_CASE("mutated and random fixed leaves never lead a read out of the page") {
   random_stream r(78);
   std::vector<std::unique_ptr<test_page>> seeds;
-  for (const record_shape s : {record_shape{1, 1}, record_shape{6, 5}, record_shape{8, 8},
-                               record_shape{24, 100}, record_shape{256, 700}})
+  for (const record_shape s :
+       {record_shape{1, 1}, record_shape{6, 5}, record_shape{8, 8}, record_shape{24, 100},
+        record_shape{256, 700}, record_shape{8, 8, NO_PREFIX | NO_TRUNCATION}})
     for (const u32 size : {4096u, 12288u}) {
       auto p = std::make_unique<test_page>(size);
       format_node(p->writer(), p->ref.addr, 1, 5, p->ref.gen, 0, {}, {}, false, {}, s);

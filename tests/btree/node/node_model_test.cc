@@ -38,12 +38,12 @@ struct totals {
   u64 splits = 0, merges = 0, compactions = 0, unlinks = 0;
 };
 
-totals run(const setting& s, u8 level, u32 style, u64 seed) {
+totals run(const setting& s, u8 level, u32 style, u64 seed, record_shape shape = {}) {
   DOCTEST_CAPTURE(s.max_bytes);
   DOCTEST_CAPTURE(style);
   DOCTEST_CAPTURE(seed);
   random_stream r(seed);
-  chain c(s.first_bytes, s.max_bytes, level);
+  chain c(s.first_bytes, s.max_bytes, level, shape);
   const u32 quarter = (s.max_bytes - 128) / 4 - 16;
   const u32 max_key = s.max_bytes < 16384 ? 300 : max_key_bytes;
   const auto put = [&](const std::string& key) {
@@ -113,6 +113,21 @@ DOCTEST_TEST_CASE("leaf chains equal a map") {
   for (u32 style = 0; style < 7; ++style) add(run({65536, 65536, 1500}, 0, style, 3));
   check_variety(all);
   DOCTEST_CHECK(all.compactions > 50);
+}
+
+DOCTEST_TEST_CASE("chains that store keys or separators whole equal a map") {
+  totals all;
+  for (const u16 flags : {u16{NO_PREFIX}, u16{NO_TRUNCATION}, u16{NO_PREFIX | NO_TRUNCATION}}) {
+    DOCTEST_CAPTURE(flags);
+    for (u32 style = 0; style < 7; ++style)
+      for (const u8 level : {0, 1}) {
+        const totals t = run({4096, 16384, 3000}, level, style, 5, {0, 0, flags});
+        all.splits += t.splits;
+        all.merges += t.merges;
+        all.unlinks += t.unlinks;
+      }
+  }
+  check_variety(all);
 }
 
 DOCTEST_TEST_CASE("inner chains equal a map") {
