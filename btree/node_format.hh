@@ -123,6 +123,7 @@ inline constexpr u32 max_fixed_places = 65535;
 /// log than moving slots (doc/performance.md).
 inline constexpr u32 max_fixed_record_bytes = 48;
 inline constexpr u32 max_key_bytes = 1024;        ///< inline keys
+inline constexpr u32 max_integer_bytes = 16;      ///< keys of trees of integers
 inline constexpr u32 max_value_bytes = 64u << 20;
 inline constexpr u32 root_blocks = 1;             ///< a root keeps its address and its 4 KiB
 
@@ -135,7 +136,7 @@ struct tree_record {
   le16 value_bytes;  ///< length of all values, 0 variable
   le16 state;        ///< 1 live, 2 dropping
   le16 node_blocks;  ///< nodes grow to this before they split
-  le16 order;        ///< 1 bytes
+  le16 order;        ///< tree_order
   le16 key_bytes;    ///< length of all keys, 0 variable
   le64 created_lsn;
   le64 ttl_default_ms;
@@ -146,6 +147,8 @@ enum tree_flag : u16 {
   TREE_NO_PREFIX = 32,
   TREE_NO_TRUNCATION = 64,
 };
+/// How the caller's keys are ordered. Nodes compare bytes: integers are turned above (store/).
+enum tree_order : u16 { ORDER_BYTES = 1, ORDER_UNSIGNED = 2, ORDER_SIGNED = 3 };
 enum tree_state : u16 { TREE_LIVE = 1, TREE_DROPPING = 2 };
 inline constexpr u32 max_tree_name_bytes = 255;
 

@@ -46,6 +46,12 @@ bool lengths_possible(u32 node_blocks, u64 key_bytes, u64 value_bytes) {
   return value_bytes == 0 || key_bytes + value_bytes <= max_inline_record(node_blocks);
 }
 
+bool order_possible(u32 order, u64 key_bytes) {
+  if (order == ORDER_BYTES) return true;
+  return (order == ORDER_UNSIGNED || order == ORDER_SIGNED) && key_bytes != 0 &&
+         key_bytes <= max_integer_bytes;
+}
+
 void choose_leaf_layout(tree_record& record) {
   const u32 record_bytes = u32{record.key_bytes} + record.value_bytes;
   const bool fixed = record.key_bytes != 0 && record.value_bytes != 0 &&
@@ -69,6 +75,7 @@ void adopt(tree& t, const tree_record& record) {
   t.node_blocks = record.node_blocks;
   t.key_bytes = record.key_bytes;
   t.value_bytes = record.value_bytes;
+  t.order_number = record.order;
 }
 
 bool parse_tree_record(cbytes value, tree_record& out) {
@@ -77,7 +84,8 @@ bool parse_tree_record(cbytes value, tree_record& out) {
   bool state_known = out.state == TREE_LIVE || out.state == TREE_DROPPING;
   page_addr root(out.root_addr);
   return state_known && out.id > tree_catalogue && root && root.blocks() == root_blocks &&
-         out.order == 1 && out.node_blocks >= 1 && out.node_blocks <= max_page_blocks &&
+         order_possible(out.order, out.key_bytes) && out.node_blocks >= 1 &&
+         out.node_blocks <= max_page_blocks &&
          lengths_possible(out.node_blocks, out.key_bytes, out.value_bytes) &&
          (out.flags & ~(TREE_FIXED_LEAVES | TREE_NO_PREFIX | TREE_NO_TRUNCATION)) == 0 &&
          ((out.flags & TREE_FIXED_LEAVES) == 0 || (out.key_bytes != 0 && out.value_bytes != 0));

@@ -51,8 +51,9 @@ struct tree {
   page_ref root;
   u32 node_blocks = 4;  ///< nodes grow to this before they split
   u32 height_hint = 1;
-  u32 key_bytes = 0;    ///< length of all keys, 0 variable
-  u32 value_bytes = 0;  ///< length of all values, 0 variable
+  u32 key_bytes = 0;               ///< length of all keys, 0 variable
+  u32 value_bytes = 0;             ///< length of all values, 0 variable
+  u16 order_number = ORDER_BYTES;  ///< tree_order
   bool dropped = false;
   std::string name;
 
@@ -83,6 +84,8 @@ void choose_leaf_layout(tree_record& record);
 record_shape leaf_shape(const tree_record& record);
 /// RETURNS: false if no tree with this node size can have these lengths (0: variable).
 bool lengths_possible(u32 node_blocks, u64 key_bytes, u64 value_bytes);
+/// RETURNS: false if no tree can have this order with keys of this length.
+bool order_possible(u32 order, u64 key_bytes);
 /// A tree of the record, not open through any handle. `name` stays empty.
 void adopt(tree& t, const tree_record& record);
 

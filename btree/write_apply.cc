@@ -471,7 +471,7 @@ void write_applier::create_root(write_item& item) {
   rec.root_gen = page.gen;
   rec.created_lsn = engine_.lsn();
   if (rec.key_bytes != 0 || rec.value_bytes != 0) engine_.require_feature(feature_fixed_lengths);
-  if (rec.order != 1 || (rec.flags & (TREE_NO_PREFIX | TREE_NO_TRUNCATION)))
+  if (rec.order != ORDER_BYTES || (rec.flags & (TREE_NO_PREFIX | TREE_NO_TRUNCATION)))
     engine_.require_feature(feature_key_orders);
   format_root(change(page, true), page.addr, ctx_.pages.store_id(), rec.id, page.gen,
               leaf_shape(rec));

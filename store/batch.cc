@@ -23,6 +23,16 @@ struct batch::state {
 };
 
 namespace {
+/// Appends the key as the tree keeps it; one that does not fit is refused by the commit.
+void append_key(std::string& text, const std::shared_ptr<tree_state>& t, std::string_view key) {
+  const u64 at = text.size();
+  text.append(key);
+  if (t == nullptr || t->open == nullptr || !internal::has_integers(t->open->t) ||
+      key.size() != t->open->t.key_bytes)
+    return;
+  internal::turn_in(t->open->t, key.data(), reinterpret_cast<std::byte*>(text.data() + at));
+}
+
 class batch_body final : public body {
  public:
   btree::write_op op;
@@ -40,7 +50,7 @@ void batch::upsert(const tree& t, std::string_view key, std::string_view value) 
   state& s = *state_;
   s.entries.push_back({operation_access::state_of(t), s.text.size(), s.text.size() + key.size(),
                        static_cast<u32>(key.size()), value.size(), btree::change::UPSERT});
-  s.text.append(key);
+  append_key(s.text, operation_access::state_of(t), key);
   s.text.append(value);
 }
 
@@ -48,7 +58,7 @@ void batch::del(const tree& t, std::string_view key) {
   state& s = *state_;
   s.entries.push_back({operation_access::state_of(t), s.text.size(), s.text.size() + key.size(),
                        static_cast<u32>(key.size()), 0, btree::change::DELETE});
-  s.text.append(key);
+  append_key(s.text, operation_access::state_of(t), key);
 }
 
 void batch::clear() {
@@ -72,6 +82,9 @@ operation batch::commit(durability d) {
     if (errc code = internal::check_tree(e.tree, true); !is_ok(code))
       return operation_access::refuse(store, code);
     if (e.tree->store != s.store) return operation_access::refuse(store, errc::bad_argument);
+    const std::string_view key(s.text.data() + e.key_at, e.key_bytes);
+    if (!internal::fits(e.tree->open->t, key, false))
+      return operation_access::refuse_key(*e.tree, key);
     btree::write_item i;
     i.t = &e.tree->open->t;
     i.kind = e.kind;

@@ -20,7 +20,29 @@ struct cursor::state {
   place at = place::NOWHERE;
   std::string key, value;  ///< `value`: of a large value; inline values are seen in the copy
   std::string_view value_view;
-  std::string from, to;  ///< the range; `to` empty: no bound
+  std::string from, to;                    ///< the range; `to` empty: no bound
+  std::string sought;                      ///< of the move under way
+  char integer[btree::max_integer_bytes];  ///< `key` as the caller knows it
+  btree::length_fault misfit;              ///< of a bound of the range
+  // All keys but `integer` are as the engine keeps them.
+
+  bool has_integers() const {
+    return tree != nullptr && tree->open != nullptr && internal::has_integers(tree->open->t);
+  }
+  /// RETURNS: `given` as the engine keeps it, in `to_room` where it is an integer.
+  std::string_view turned(std::string_view given, std::string& to_room) const {
+    if (!has_integers() || given.size() != tree->open->t.key_bytes) return given;
+    to_room.resize(given.size());
+    internal::turn_in(tree->open->t, given.data(), reinterpret_cast<std::byte*>(to_room.data()));
+    return to_room;
+  }
+  /// The cursor stands at `key` now.
+  void arrive() {
+    at = place::AT;
+    if (!has_integers() || key.size() != tree->open->t.key_bytes) return;
+    std::memcpy(integer, key.data(), key.size());
+    internal::turn_out(tree->open->t, integer);
+  }
 
   /// Takes key and value of the present index.
   /// RETURNS: false if the value is an extent.
@@ -31,7 +53,7 @@ struct cursor::state {
     key.resize(leaf.key_length(copy.index));
     leaf.copy_key(copy.index, reinterpret_cast<std::byte*>(key.data()));
     value_view = as_text(r.value);
-    at = place::AT;
+    arrive();
     return true;
   }
   /// Is the record at `index` of the copy in the range?
@@ -65,7 +87,7 @@ class move_body final : public body {
         s.key.resize(leaf.key_length(s.copy.index));
         leaf.copy_key(s.copy.index, reinterpret_cast<std::byte*>(s.key.data()));
         s.value_view = s.value;
-        s.at = State::place::AT;
+        s.arrive();
       }
     } else if (a.code == static_cast<u32>(errc::not_found)) {
       s.at = forward ? State::place::BEHIND_LAST : State::place::BEFORE_FIRST;
@@ -84,6 +106,8 @@ operation move(State& s, btree::seek mode, std::string_view key, bool forward, b
   internal::store_state* store = s.tree ? s.tree->store.get() : nullptr;
   if (errc e = internal::check_tree(s.tree, false); !is_ok(e))
     return operation_access::refuse(store, e);
+  if (s.misfit.wanted != 0)
+    return operation_access::refuse(store, errc::wrong_key_length, s.misfit);
   if (!s.room) {
     u32 bytes = s.tree->store->c->ctx->scratch_bytes;
     s.room = std::make_unique_for_overwrite<std::byte[]>(bytes);
@@ -110,17 +134,30 @@ cursor::cursor(const tree& t) : state_(std::make_unique<state>()) {
 cursor::~cursor() = default;
 
 void cursor::range(std::string_view from, std::string_view to) {
-  state_->from = from;
-  state_->to = to;
-  state_->at = state::place::NOWHERE;
+  state& s = *state_;
+  std::string room;
+  s.from = s.turned(from, room);
+  s.to = s.turned(to, room);
+  s.at = state::place::NOWHERE;
+  s.misfit = {};
+  if (!s.has_integers()) return;
+  for (std::string_view key : {from, to})
+    if (!internal::fits(s.tree->open->t, key, true))
+      s.misfit = {s.tree->open->t.key_bytes, static_cast<u32>(key.size())};
 }
 
 operation cursor::seek(std::string_view key) {
   state& s = *state_;
+  if (s.has_integers() && !internal::fits(s.tree->open->t, key, true))
+    return operation_access::refuse_key(*s.tree, key);
+  key = s.turned(key, s.sought);
   return move(s, btree::seek::AT_LEAST, std::max<std::string_view>(key, s.from), true);
 }
 operation cursor::seek_at_most(std::string_view key) {
   state& s = *state_;
+  if (s.has_integers() && !internal::fits(s.tree->open->t, key, true))
+    return operation_access::refuse_key(*s.tree, key);
+  key = s.turned(key, s.sought);
   if (!s.to.empty() && key >= s.to) return last();
   return move(s, btree::seek::AT_MOST, key, false);
 }
@@ -180,7 +217,9 @@ bool cursor::valid() const {
   return state_->at == state::place::AT;
 }
 std::string_view cursor::key() const {
-  return valid() ? std::string_view(state_->key) : std::string_view{};
+  if (!valid()) return {};
+  return state_->has_integers() ? std::string_view(state_->integer, state_->key.size())
+                                : std::string_view(state_->key);
 }
 std::string_view cursor::value() const {
   return valid() ? state_->value_view : std::string_view{};

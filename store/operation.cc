@@ -31,7 +31,12 @@ class refused_op final : public sm::machine<refused_op> {
 class refused_body final : public body {
  public:
   refused_op op;
+  btree::length_fault lengths;
   sm::op& engine_op() override { return op; }
+  void finish(answer& a) override {
+    a.wanted_bytes = lengths.wanted;
+    a.given_bytes = lengths.given;
+  }
 };
 }  // namespace
 
@@ -54,8 +59,11 @@ errc store_state::check_blocking() {
   return is_ok(e) && c->loop.in_callback() ? errc::invalid : e;
 }
 
-operation operation_access::refuse(store_state* s, errc code) {
-  return with<refused_body>(s, [code](refused_body& b) { b.op.code = code; });
+operation operation_access::refuse(store_state* s, errc code, btree::length_fault lengths) {
+  return with<refused_body>(s, [&](refused_body& b) {
+    b.op.code = code;
+    b.lengths = lengths;
+  });
 }
 
 errc check_tree(const std::shared_ptr<tree_state>& t, bool writes) {

@@ -9,6 +9,7 @@
 #include "btree/write_op.hh"
 #include "pleach/pleach.hh"
 #include "store/core.hh"
+#include "store/key_order.hh"
 
 namespace pleach::internal {
 
@@ -82,7 +83,12 @@ struct operation_access {
         &init);
   }
   /// An operation that ends with `code` without having done anything.
-  static operation refuse(store_state* s, errc code);
+  static operation refuse(store_state* s, errc code, btree::length_fault lengths = {});
+  /// The same for a key that does not fit the tree (store/key_order.hh).
+  static operation refuse_key(const tree_state& t, std::string_view key) {
+    return refuse(t.store.get(), errc::wrong_key_length,
+                  {t.open->t.key_bytes, static_cast<u32>(key.size())});
+  }
 };
 
 /// RETURNS: why an operation on `t` cannot even start, or ok.

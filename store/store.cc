@@ -414,13 +414,15 @@ operation store::create_tree(std::string_view name, const tree_options& o, tree&
   if (!sound) return operation_access::refuse(s, errc::bad_argument);
   if (!btree::lengths_possible(blocks, o.key_bytes, o.value_bytes))
     return operation_access::refuse(s, errc::impossible_lengths);
+  if (!btree::order_possible(static_cast<u32>(o.order), o.key_bytes))
+    return operation_access::refuse(s, errc::impossible_order);
   return operation_access::with<create_body>(s, [&](create_body& b) {
     b.store = state_;
     b.name = name;
     b.out = &out;
     b.record.state = btree::TREE_LIVE;
     b.record.node_blocks = static_cast<u16>(blocks);
-    b.record.order = 1;
+    b.record.order = static_cast<u16>(o.order);
     b.record.key_bytes = static_cast<u16>(o.key_bytes);
     b.record.value_bytes = static_cast<u16>(o.value_bytes);
     if (!o.prefix_compression) b.record.flags = b.record.flags | btree::TREE_NO_PREFIX;
@@ -486,6 +488,7 @@ std::expected<std::vector<tree_info>, error> store::trees() {
     info.key_bytes = rec.key_bytes;
     info.value_bytes = rec.value_bytes;
     info.dropping = rec.state == btree::TREE_DROPPING;
+    info.order = static_cast<key_order>(u16{rec.order});
     info.prefix_compression = (rec.flags & btree::TREE_NO_PREFIX) == 0;
     info.suffix_truncation = (rec.flags & btree::TREE_NO_TRUNCATION) == 0;
     btree::load_op load;

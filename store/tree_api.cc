@@ -5,17 +5,26 @@ namespace pleach {
 
 using internal::body;
 using internal::check_tree;
+using internal::fits;
+using internal::given_key;
+using internal::has_integers;
 using internal::operation_access;
 using internal::tree_state;
+using internal::turn_found;
 
 namespace {
 
 class read_body final : public body {
  public:
   std::shared_ptr<tree_state> tree;
+  given_key key, bound;
+  std::string* found = nullptr;
   btree::read_op op;
   sm::op& engine_op() override { return op; }
-  void finish(answer& a) override { a.page = op.bad_page().raw; }
+  void finish(answer& a) override {
+    a.page = op.bad_page().raw;
+    if (a.code == 0) turn_found(tree->open->t, found);
+  }
 };
 
 /// A read that shows the value to a function of the caller.
@@ -24,6 +33,7 @@ class visit_body final : public body {
   std::shared_ptr<tree_state> tree;
   viewer fn = nullptr;
   void* datum = nullptr;
+  given_key key;
   std::string large;  ///< a value that lies in an extent
   btree::read_op op;
   sm::op& engine_op() override { return op; }
@@ -46,6 +56,7 @@ class modify_body final : public body {
   std::shared_ptr<tree_state> tree;
   pleach::editor fn = nullptr;
   void* datum = nullptr;
+  given_key key;
   btree::write_op op;
   sm::op& engine_op() override { return op; }
   void finish(answer& a) override { internal::tell_write(a, op); }
@@ -73,6 +84,7 @@ class modify_body final : public body {
 class write_body final : public body {
  public:
   std::shared_ptr<tree_state> tree;
+  given_key key;
   btree::write_op op;
   sm::op& engine_op() override { return op; }
   void finish(answer& a) override { internal::tell_write(a, op); }
@@ -88,18 +100,60 @@ class multi_get_body final : public body, public btree::lookup_list {
     a.page = op.bad_page().raw;
     if (op.idle())  // it never ran
       for (lookup& l : lookups) l.result = a;
+    if (a.code != 0 || !misfit_) return;
+    a.code = static_cast<u32>(errc::wrong_key_length);
+    a.wanted_bytes = misfit_->wanted_bytes;
+    a.given_bytes = misfit_->given_bytes;
   }
   u32 count() const override { return static_cast<u32>(lookups.size()); }
-  wish at(u32 i) override { return {as_bytes(lookups[i].key), lookups[i].value}; }
+  wish at(u32 i) override { return {key_of(i), lookups[i].value}; }
   void settle(u32 i, errc code, lsn_t lsn, page_addr bad) override {
-    lookups[i].result = {static_cast<u32>(code), lsn, bad.raw};
+    lookup& l = lookups[i];
+    l.result = {static_cast<u32>(code), lsn, bad.raw};
+    const btree::tree& t = tree->open->t;
+    if (!has_integers(t)) return;
+    for (turned& k : turned_)
+      if (k.user == i) k.user = no_one;
+    if (code != errc::not_found || fits(t, l.key, false)) return;
+    l.result.code = static_cast<u32>(errc::wrong_key_length);
+    l.result.wanted_bytes = t.key_bytes;
+    l.result.given_bytes = static_cast<u32>(l.key.size());
+    if (!misfit_) misfit_ = &l.result;
   }
+
+ private:
+  /// An integer whose lookup is under way: one for each lane.
+  struct turned {
+    u32 user = no_one;  ///< number of the lookup
+    std::byte key[btree::max_integer_bytes];
+  };
+  static constexpr u32 no_one = ~u32{0};
+
+  /// A key that is no integer of the tree is not found in it; `settle` says why.
+  cbytes key_of(u32 i) {
+    const btree::tree& t = tree->open->t;
+    const std::string_view key = lookups[i].key;
+    if (!has_integers(t) || !fits(t, key, false)) return as_bytes(key);
+    turned* to = nullptr;
+    for (turned& k : turned_) {
+      if (k.user == i) return {k.key, key.size()};
+      if (k.user == no_one) to = &k;
+    }
+    PLEACH_ASSERT(to != nullptr);
+    to->user = i;
+    internal::turn_in(t, key.data(), to->key);
+    return {to->key, key.size()};
+  }
+
+  turned turned_[btree::multi_get_op::max_lanes];
+  const answer* misfit_ = nullptr;
 };
 
 class count_body final : public body {
  public:
   std::shared_ptr<tree_state> tree;
   std::uint64_t* n = nullptr;
+  given_key from, to;
   btree::count_op op;
   sm::op& engine_op() override { return op; }
   void finish(answer& a) override {
@@ -114,10 +168,18 @@ operation read_one(const std::shared_ptr<tree_state>& t, btree::seek mode, std::
                cookie* near = nullptr) {
   internal::store_state* s = t ? t->store.get() : nullptr;
   if (errc e = check_tree(t, false); !is_ok(e)) return operation_access::refuse(s, e);
+  btree::tree& engine_tree = t->open->t;
+  if (!fits(engine_tree, key, mode != btree::seek::EXACT))
+    return operation_access::refuse_key(*t, key);
+  if (bound && !fits(engine_tree, *bound, true)) return operation_access::refuse_key(*t, *bound);
   return operation_access::with<read_body>(s, [&](read_body& b) {
     b.tree = t;
-    b.op.prepare(t->open->t, mode, as_bytes(key), to, operation_access::engine_cookie(near));
-    if (bound) b.op.bound(as_bytes(*bound));
+    b.key.set(engine_tree, key);
+    b.found = to.key;
+    b.op.prepare(engine_tree, mode, b.key.bytes(), to, operation_access::engine_cookie(near));
+    if (!bound) return;
+    b.bound.set(engine_tree, *bound);
+    b.op.bound(b.bound.bytes());
   });
 }
 
@@ -125,9 +187,11 @@ operation write(const std::shared_ptr<tree_state>& t, btree::change kind, std::s
                 std::string_view value, std::string* old_value, durability d, cookie* near) {
   internal::store_state* s = t ? t->store.get() : nullptr;
   if (errc e = check_tree(t, true); !is_ok(e)) return operation_access::refuse(s, e);
+  if (!fits(t->open->t, key, false)) return operation_access::refuse_key(*t, key);
   return operation_access::with<write_body>(s, [&](write_body& b) {
     b.tree = t;
-    b.op.prepare(t->open->t, kind, as_bytes(key), as_bytes(value), old_value,
+    b.key.set(t->open->t, key);
+    b.op.prepare(t->open->t, kind, b.key.bytes(), as_bytes(value), old_value,
                  d == durability::durable, operation_access::engine_cookie(near));
   });
 }
@@ -141,16 +205,21 @@ const std::string& tree::name() const {
 std::uint64_t tree::id() const { return state_ ? state_->open->t.id : 0; }
 std::uint32_t tree::key_bytes() const { return state_ ? state_->open->t.key_bytes : 0; }
 std::uint32_t tree::value_bytes() const { return state_ ? state_->open->t.value_bytes : 0; }
+key_order tree::order() const {
+  return state_ ? static_cast<key_order>(state_->open->t.order_number) : key_order::raw;
+}
 
 operation tree::visit(std::string_view key, viewer fn, void* datum) {
   internal::store_state* s = state_ ? state_->store.get() : nullptr;
   if (errc e = check_tree(state_, false); !is_ok(e)) return operation_access::refuse(s, e);
   if (fn == nullptr) return operation_access::refuse(s, errc::bad_argument);
+  if (!fits(state_->open->t, key, false)) return operation_access::refuse_key(*state_, key);
   return operation_access::with<visit_body>(s, [&](visit_body& b) {
     b.tree = state_;
     b.fn = fn;
     b.datum = datum;
-    b.op.prepare(state_->open->t, btree::seek::EXACT, as_bytes(key),
+    b.key.set(state_->open->t, key);
+    b.op.prepare(state_->open->t, btree::seek::EXACT, b.key.bytes(),
                  {nullptr, &b.large, nullptr, nullptr, &visit_body::see, &b});
   });
 }
@@ -159,11 +228,13 @@ operation tree::modify(std::string_view key, std::string& value, editor fn, void
   internal::store_state* s = state_ ? state_->store.get() : nullptr;
   if (errc e = check_tree(state_, true); !is_ok(e)) return operation_access::refuse(s, e);
   if (fn == nullptr) return operation_access::refuse(s, errc::bad_argument);
+  if (!fits(state_->open->t, key, false)) return operation_access::refuse_key(*state_, key);
   return operation_access::with<modify_body>(s, [&](modify_body& b) {
     b.tree = state_;
     b.fn = fn;
     b.datum = datum;
-    b.op.prepare_modify(state_->open->t, as_bytes(key), {&modify_body::decide, &b, &value},
+    b.key.set(state_->open->t, key);
+    b.op.prepare_modify(state_->open->t, b.key.bytes(), {&modify_body::decide, &b, &value},
                         d == durability::durable);
   });
 }
@@ -225,11 +296,15 @@ operation tree::count(std::string_view from, std::string_view to, std::uint64_t&
   internal::store_state* s = state_ ? state_->store.get() : nullptr;
   n = 0;
   if (errc e = check_tree(state_, false); !is_ok(e)) return operation_access::refuse(s, e);
+  for (std::string_view key : {from, to})
+    if (!fits(state_->open->t, key, true)) return operation_access::refuse_key(*state_, key);
   return operation_access::with<count_body>(s, [&](count_body& b) {
     b.tree = state_;
     b.n = &n;
-    cbytes bound = as_bytes(to);
-    b.op.prepare(state_->open->t, as_bytes(from), to.empty() ? nullptr : &bound);
+    b.from.set(state_->open->t, from);
+    b.to.set(state_->open->t, to);
+    const cbytes bound = b.to.bytes();
+    b.op.prepare(state_->open->t, b.from.bytes(), to.empty() ? nullptr : &bound);
   });
 }
 

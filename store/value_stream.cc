@@ -17,6 +17,7 @@ class range_body final : public body {
   btree::value_range own;
   btree::value_range* range = nullptr;
   std::size_t* got = nullptr;
+  internal::given_key key;
   btree::read_op op;
   sm::op& engine_op() override { return op; }
   void finish(answer& a) override {
@@ -33,6 +34,7 @@ operation internal::read_range(const std::shared_ptr<tree_state>& t, std::string
   store_state* s = t ? t->store.get() : nullptr;
   got = 0;
   if (errc e = check_tree(t, false); !is_ok(e)) return operation_access::refuse(s, e);
+  if (!internal::fits(t->open->t, key, false)) return operation_access::refuse_key(*t, key);
   return operation_access::with<range_body>(s, [&](range_body& b) {
     b.tree = t;
     b.range = range ? range : &b.own;
@@ -41,7 +43,8 @@ operation internal::read_range(const std::shared_ptr<tree_state>& t, std::string
     b.got = &got;
     btree::read_op::sink to;
     to.range = b.range;
-    b.op.prepare(t->open->t, btree::seek::EXACT, as_bytes(key), to);
+    b.key.set(t->open->t, key);
+    b.op.prepare(t->open->t, btree::seek::EXACT, b.key.bytes(), to);
   });
 }
 
@@ -72,7 +75,7 @@ std::uint64_t value_reader::size() const {
 
 struct value_writer::state {
   std::shared_ptr<tree_state> tree;
-  std::string key;
+  std::string key;  ///< as the engine keeps it, once it has begun
   btree::value_draft whole;
   std::unique_ptr<btree::value_patch> patch;  ///< of a value that is there, instead
   bool begun = false, committed = false;
@@ -117,6 +120,9 @@ void value_writer::state::begin(const pleach::tree& t, std::string_view k, u64 e
   key = k;
   if (!is_ok(check_tree(tree, true))) return;
   btree::tree& open = tree->open->t;
+  // A key that does not fit is refused by the commit.
+  if (internal::has_integers(open) && key.size() == open.key_bytes)
+    internal::turn_in(open, k.data(), reinterpret_cast<std::byte*>(key.data()));
   draft().begin(*open.ctx, open.id, as_bytes(key), expected_bytes);
   begun = true;
   if (!patch) return;
@@ -153,6 +159,8 @@ operation value_writer::write(std::span<const char> more) {
   errc e = check_tree(s.tree, true);
   if (is_ok(e) && (!s.begun || s.committed)) e = errc::invalid;
   if (!is_ok(e)) return operation_access::refuse(store, e);
+  if (s.patch && !internal::fits(s.tree->open->t, s.key, false))
+    return operation_access::refuse_key(*s.tree, s.key);
   if (s.patch)
     return operation_access::with<patch_body>(store, [&](patch_body& b) {
       b.tree = s.tree;

@@ -51,6 +51,7 @@ enum class error_class : u16 {
   X(wrong_key_length, invalid, 9, "the tree's keys have another, fixed length")               \
   X(wrong_value_length, invalid, 10, "the tree's values have another, fixed length")          \
   X(impossible_lengths, invalid, 11, "fixed lengths too large for the tree's nodes")          \
+  X(impossible_order, invalid, 12, "integers are keys of one length of 1 to 16 bytes")        \
   X(no_space, no_space, 1, "no space left in the store")                                      \
   X(device_full, no_space, 2, "no space left on the device below the store")                  \
   X(no_credit, no_credit, 1, "the log has no room for this transaction")                      \

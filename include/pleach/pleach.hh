@@ -91,6 +91,17 @@ struct format_options {
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;
 };
 
+/// How the keys of a tree are ordered. Persistent numbers.
+enum class key_order : std::uint8_t {
+  raw = 1,  ///< as unsigned bytes; a proper prefix before what it begins
+  /// Keys are integers as this machine keeps them (little-endian), all of `key_bytes`, 1 to 16
+  /// bytes: `std::string_view(reinterpret_cast<const char*>(&n), sizeof n)`. Everywhere: what is
+  /// given and what comes back. An operation answers `wrong_key_length` to keys of another length;
+  /// as a bound, or a place to begin at, the empty key stands for none.
+  unsigned_integers = 2,
+  signed_integers = 3,  ///< two's complement
+};
+
 struct tree_options {
   std::uint32_t node_bytes = 16 << 10;  ///< 4 KiB .. the store's max_node_bytes; power of two
   /// Length of every key, at most 256; 0: keys vary. put, update, upsert and batches refuse others
@@ -103,6 +114,7 @@ struct tree_options {
   bool prefix_compression = true;
   /// Inner nodes hold the shortest keys that tell their children apart. Off: whole keys.
   bool suffix_truncation = true;
+  key_order order = key_order::raw;
 };
 
 /// When a commit is acknowledged.
@@ -127,6 +139,7 @@ struct tree_info {
   std::uint32_t key_bytes = 0, value_bytes = 0;  ///< fixed lengths; 0: they vary
   bool dropping = false;
   bool prefix_compression = true, suffix_truncation = true;
+  key_order order = key_order::raw;
 };
 
 struct limits {
@@ -242,8 +255,9 @@ class tree {
   explicit operator bool() const { return state_ != nullptr; }
   const std::string& name() const;
   std::uint64_t id() const;
-  std::uint32_t key_bytes() const;     ///< length of all keys; 0: they vary
-  std::uint32_t value_bytes() const;   ///< length of all values; 0: they vary
+  std::uint32_t key_bytes() const;    ///< length of all keys; 0: they vary
+  std::uint32_t value_bytes() const;  ///< length of all values; 0: they vary
+  key_order order() const;
   std::uint64_t record_count() const;  ///< visible now
   std::uint64_t byte_count() const;
 
