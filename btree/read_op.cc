@@ -110,7 +110,7 @@ sm::step read_op::down() {
   for (bool trusted = false;; trusted = true) {
     node_view n(d->reader());
     n.prefetch();
-    if (!trusted && (d->header().tree_id != tree_->id || !in_range(n, key_, below_, rightmost_)))
+    if (!trusted && (n.header().tree_id != tree_->id || !in_range(n, key_, below_, rightmost_)))
       return give_up_or_restart();
     if (n.is_leaf()) {
       page_ = d;
@@ -285,7 +285,7 @@ errc read_op::deliver(const node_view& leaf, u32 i) {
   }
   if (to_.copy) {
     leaf_copy& c = *to_.copy;
-    std::memcpy(c.bytes, page_->data, page_->size());
+    std::memcpy(c.bytes, leaf.base(), leaf.size());
     c.size = page_->size();
     c.index = i;
     c.source = page_;

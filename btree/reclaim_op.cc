@@ -209,9 +209,21 @@ void reclaim_op::free_extents_of(const node_view& leaf) {
   }
 }
 
+page_writer reclaim_op::change(cache::descriptor& d) {
+  page_writer w = tree_->ctx->engine.write(d);
+  d.structure_version = tree_->ctx->pages.next_version();
+  return w;
+}
+
 sm::step reclaim_op::act() {
   txn::engine& e = tree_->ctx->engine;
   if (errc code = e.health(); !is_ok(code)) return fail(code);
+  cache::step_guard guard([this](auto&& latch) {
+    for (u32 l = 0; l < depth_; ++l) latch(*path_[l]);
+    for (u32 i = 0; i < leaf_count_; ++i) latch(*leaves_[i]);
+    for (cache::descriptor* d : space_.bitmaps) latch(*d);
+    if (mapped_leaf_ != nullptr) latch(*mapped_leaf_);
+  });
   if (mapped_leaf_ != nullptr) {
     for (page_addr run : value_op_.map().runs) e.free_run(space_, {run, mapped_.gen});
     e.free_run(space_, {page_addr(mapped_.run), mapped_.gen});
@@ -222,7 +234,7 @@ sm::step reclaim_op::act() {
   node_view bottom(path_[depth_ - 1]->reader());
   if (bottom.is_leaf()) {
     free_extents_of(bottom);
-    make_empty_leaf(e.write(*path_[depth_ - 1]));
+    make_empty_leaf(change(*path_[depth_ - 1]));
   } else {
     for (u32 i = 0; i < leaf_count_; ++i) {
       free_extents_of(node_view(leaves_[i]->reader()));
@@ -232,12 +244,12 @@ sm::step reclaim_op::act() {
     for (u32 l = depth_; l-- > 0;) {
       node_view n(path_[l]->reader());
       if (gone < n.count()) {
-        page_writer w = e.write(*path_[l]);
+        page_writer w = change(*path_[l]);
         for (u32 i = 0; i < gone; ++i) erase_child(w, node_view(w).count() - 1);
         break;
       }
       if (l == 0) {
-        make_empty_leaf(e.write(*path_[0]));
+        make_empty_leaf(change(*path_[0]));
         break;
       }
       e.free_page(space_, *path_[l]);

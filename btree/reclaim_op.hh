@@ -63,6 +63,7 @@ class reclaim_op final : public sm::machine<reclaim_op> {
   void unpin_path();
   void give_back();
   void free_extents_of(const node_view& leaf);
+  page_writer change(cache::descriptor& d);
   void collect_extents(const node_view& leaf);
 
   tree* tree_ = nullptr;

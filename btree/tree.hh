@@ -90,7 +90,8 @@ bool order_possible(u32 order, u64 key_bytes);
 void adopt(tree& t, const tree_record& record);
 
 inline page_ref catalogue_root(const cache::descriptor& root_block) {
-  auto& r = *reinterpret_cast<const root_record*>(root_block.data);
+  sm::step_scope step;
+  auto& r = *reinterpret_cast<const root_record*>(root_block.reader().base());
   return {page_addr(r.catalogue_root), r.catalogue_gen};
 }
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <optional>
+
 #include "be/space_policy.hh"
 #include "btree/load_op.hh"
 #include "btree/value_read_op.hh"
@@ -106,9 +108,15 @@ bool verifier::mark(u64 block, u64 blocks, const std::string& where) {
   return fresh;
 }
 
+/// RETURNS: a copy: what follows waits.
+static root_record root_of(context& ctx) {
+  sm::step_scope step;
+  return *reinterpret_cast<const root_record*>(ctx.engine.root_block().reader().base());
+}
+
 result<verify_totals> verifier::run() {
   const volume& v = ctx_.engine.vol();
-  const root_record root = *reinterpret_cast<const root_record*>(ctx_.engine.root_block().data);
+  const root_record root = root_of(ctx_);
   reached_.assign(v.super.blocks, false);
   for (u32 c = 0; c < superblock_copies; ++c) mark(superblock_block(c), 1, "superblock");
   mark(v.super.root_block, 1, "root block");
@@ -155,6 +163,7 @@ void verifier::check_tree(const std::string& name, tree_id_t id, page_ref root, 
   {
     load_op load;
     if (cache::descriptor* d = load.fetch(ctx_, root)) {
+      sm::step_scope step;
       node_view n(d->reader());
       records = n.node().record_count;
       bytes = n.node().byte_count;
@@ -183,9 +192,10 @@ void verifier::check_page(const expectation& e) {
                                sentence_of(load.out.code)));
     return;
   }
+  std::optional<sm::step_scope> step(std::in_place);
   node_view n(d->reader());
   const char* why = nullptr;
-  if (check_node({d->data, d->size()}, &why) != errc::ok) {
+  if (check_node(n.page(), &why) != errc::ok) {
     problem(where, fmt::format("corrupt: {}", why ? why : "its node is unsound"));
     return;
   }
@@ -231,6 +241,7 @@ void verifier::check_page(const expectation& e) {
         if (*e.each) (*e.each)({key, length}, r.value);
       }
     }
+    step.reset();
     load.release();
     for (auto& [k, ref] : extents) check_extent(e, as_bytes(k), ref);
     return;
@@ -252,6 +263,7 @@ void verifier::check_page(const expectation& e) {
     }
     children.push_back(std::move(c));
   }
+  step.reset();
   load.release();
   for (const expectation& c : children) check_page(c);
 }
@@ -293,7 +305,7 @@ void verifier::check_extent(const expectation& e, cbytes key, const value_refere
 /// What is reachable against what the bitmaps say, both ways.
 void verifier::check_space() {
   const volume& v = ctx_.engine.vol();
-  const root_record root = *reinterpret_cast<const root_record*>(ctx_.engine.root_block().data);
+  const root_record root = root_of(ctx_);
   u64 size = v.super.group_blocks;
   for (u64 g = 0; g < root.groups_formatted && !stopped_; ++g) {
     page_addr at(bitmap_block(g, size), 1);
@@ -304,7 +316,8 @@ void verifier::check_space() {
               fmt::format("corrupt: the bitmap of group {} ({}) does not load", g, place(at)));
       continue;
     }
-    check_group(g, {d->data, d->size()}, root.volume_blocks);
+    sm::step_scope step;
+    check_group(g, d->reader().page(), root.volume_blocks);
   }
 }
 

@@ -13,7 +13,8 @@ constexpr u32 fanout_value = sizeof(child_reference);
 
 page_writer write_applier::change(cache::descriptor& d, bool structure) {
   page_writer w = engine_.write(d);
-  if (structure) d.structure_version = ctx_.pages.next_version();
+  if (structure && !PLEACH_PLANTED("structure_version_kept"))
+    d.structure_version = ctx_.pages.next_version();
   return w;
 }
 
@@ -48,7 +49,16 @@ bool write_applier::resolve(tree& t, cbytes key, bool below, resident_path& out)
   return false;
 }
 
+/// Every page that `run` may change and that is there already. What merges add is tried then.
+template <class Latch>
+void write_applier::each_page(Latch&& latch) {
+  for (pinned_page& p : op_.pins_) latch(*p.d);
+  for (cache::descriptor* d : op_.space_.bitmaps) latch(*d);
+  if (op_.items_.front().kind == change::CREATE_TREE) latch(engine_.root_block());
+}
+
 void write_applier::run() {
+  cache::step_guard guard([this](auto&& latch) { each_page(latch); });
   for (write_item& item : op_.items_) apply(item);
   flush_counts();
 }
@@ -380,7 +390,9 @@ bool write_applier::unlink(tree& t, resident_path& path) {
   cache::descriptor* d =
       ctx_.pages.find_resident(ancestor.child(leftward ? path.slot[top] - 1 : path.slot[top] + 1));
   for (u32 l = top; l-- > 0;) {
-    if (d == nullptr) return false;
+    // It is pinned for the leaf that the plan thought of; another change of a batch may have made
+    // another page the neighbour.
+    if (d == nullptr || !cache::try_latch(*d)) return false;
     node_view n(d->reader());
     beside[l] = d;
     if (has_fence && room_for_fence(n, static_cast<u32>(fence.size()), leftward) == room::NONE)
@@ -424,6 +436,7 @@ bool write_applier::merge_pair(resident_path& path, u32 level, u32 left_slot) {
   cache::descriptor* a = ctx_.pages.find_resident(up.child(left_slot));
   cache::descriptor* b = ctx_.pages.find_resident(up.child(left_slot + 1));
   if (a == nullptr || b == nullptr || !planned_free(b->addr)) return false;
+  if (!cache::try_latch(*a) || !cache::try_latch(*b)) return false;
   if (!may_merge(node_view(a->reader()), node_view(b->reader()))) return false;
   std::byte key[max_key_bytes];
   u32 length = up.copy_key(left_slot + 1, key);
@@ -444,7 +457,7 @@ void write_applier::pull_up(tree& t, resident_path& path) {
   node_view r(root.reader());
   if (r.is_leaf() || r.count() != 1) return;
   cache::descriptor* child = ctx_.pages.find_resident(r.child(0));
-  if (child == nullptr || !planned_free(child->addr)) return;
+  if (child == nullptr || !planned_free(child->addr) || !cache::try_latch(*child)) return;
   if (!may_pull_up(node_view(child->reader()))) return;
   page_writer w = change(root, true);
   copy_node(child->reader(), w, root.addr, ctx_.pages.store_id(), t.id, root.gen);
@@ -461,7 +474,7 @@ void write_applier::create_root(write_item& item) {
   tree_record& rec = op_.created_;
   std::memcpy(&rec, item.value.data(), sizeof rec);
   page_writer w = change(block, false);
-  const auto& root_now = *reinterpret_cast<const root_record*>(block.data);
+  const auto& root_now = *reinterpret_cast<const root_record*>(block.reader().base());
   rec.id = root_now.next_tree_id;
   w.put_le<u64>(offsetof(root_record, next_tree_id), rec.id + 1);
   // A page of exactly the root's size: it keeps it for life.

@@ -39,6 +39,8 @@ class write_applier {
 
  private:
   bool resolve(tree& t, cbytes key, bool below, resident_path& out);
+  template <class Latch>
+  void each_page(Latch&& latch);
   page_writer change(cache::descriptor& d, bool structure);
 
   void apply(write_item& item);

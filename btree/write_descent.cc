@@ -217,6 +217,11 @@ sm::step write_op::loaded() {
   using cache::page_state;
   cache::descriptor* d = loading_;
   loading_ = nullptr;
+  if (PLEACH_PLANTED("page_read_unlatched") && need_parent_ >= 0) {
+    // The parent stays pinned over the wait; its bytes are looked at without asking for them anew.
+    const cache::descriptor& parent = *pins_[static_cast<u32>(need_parent_)].d;
+    if (parent.resident() && parent.data[0] == std::byte{0xff}) return go(RESTART);
+  }
   if (d->state == page_state::RESIDENT && d->gen == need_.gen) {
     tree* t = need_parent_ >= 0 ? pins_[static_cast<u32>(need_parent_)].t
               : probe_ >= 0     ? pins_[static_cast<u32>(probe_)].t

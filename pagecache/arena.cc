@@ -5,6 +5,7 @@
 #include <new>
 
 #include "be/base/assert.hh"
+#include "pagecache/latch.hh"
 
 namespace pleach::cache {
 
@@ -29,11 +30,15 @@ status arena::make(u32 units) {
   maps_.reset(new (std::nothrow) u64[u64{units} * map_words_per_unit]());
   infos_.reset(new (std::nothrow) unit_info[units]);
   if (!maps_ || !infos_) return fail(errc::no_memory);
+  if (latch_watch != nullptr) latch_watch->arena_made(base_, length);
   return {};
 }
 
 arena::~arena() {
-  if (base_ != nullptr) munmap(base_, u64{units_} << block_shift);
+  if (base_ == nullptr) return;
+  u64 length = u64{units_} << block_shift;
+  if (latch_watch != nullptr) latch_watch->arena_gone(base_, length);
+  munmap(base_, length);
 }
 
 void frame_allocator::make(arena& memory, u32 first, u32 count, u32 max_order) {

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "be/sm/op.hh"
+#include "pagecache/latch.hh"
 #include "pagecache/page_writer.hh"
 
 namespace pleach::cache {
@@ -40,10 +41,13 @@ struct alignas(64) descriptor {
   u32 frame = 0;  ///< first arena unit
   u32 image = 0;  ///< images of this page copied or in flight
   errc error = errc::ok;
-  std::byte* data = nullptr;  ///< frame address; may change across a wait (frames move)
+  /// Frame address; may change across a wait (frames move). Only for the cache, which moves and
+  /// fills frames (tests/house/latches.sh); everybody else goes through `reader()` and
+  /// engine::write().
+  std::byte* data = nullptr;
   u64 content_version = 0;    ///< any change
   lsn_t last_lsn = 0;         ///< group that changed it last
-  u64 latch = 0;  ///< latch + version word for several reactors; only step_guard touches it
+  u64 latch = 0;              ///< latch + version word for several reactors (latch.hh)
   u64 structure_version = 0;  ///< fences, children, life
   capture_state capture;
   lsn_t rec_lsn = 0;  ///< first group whose change is not in a written image
@@ -54,8 +58,16 @@ struct alignas(64) descriptor {
 
   u32 size() const { return addr.size(); }
   bool resident() const { return state == page_state::RESIDENT; }
-  page_reader reader() const { return {data, size()}; }
-  const page_header& header() const { return *reinterpret_cast<const page_header*>(data); }
+  /// Begins a bracket to read, which ends with the step.
+  page_reader reader() const {
+    if (latch_watch != nullptr) [[unlikely]]
+      latch_watch->read(*this);
+    return {data, size()};
+  }
+  /// The same, for the header alone. REQUIRES: a frame.
+  const page_header& header() const {
+    return *reinterpret_cast<const page_header*>(reader().base());
+  }
 };
 static_assert(sizeof(descriptor) == 192);
 

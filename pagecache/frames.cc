@@ -23,6 +23,8 @@ bool frame_pool::take(descriptor& d, bool hard) {
 
 void frame_pool::free_frame(descriptor& d) {
   PLEACH_ASSERT(d.framed && !d.io);
+  if (latch_watch != nullptr) [[unlikely]]
+    latch_watch->left(d);
   d.framed = false;
   d.data = nullptr;
   d.capture.map = nullptr;
@@ -152,7 +154,10 @@ bool frame_pool::move_out(region r, u32 steps) {
 void frame_pool::move(descriptor& d, u32 to) {
   PLEACH_ASSERT(!d.io && d.framed);
   u64 units = u64{1} << d.order;
+  if (latch_watch != nullptr) [[unlikely]]
+    latch_watch->left(d);
   if (!d.spare) {
+    frame_use from(d.data, units << block_shift), into(core_.memory.at(to), units << block_shift);
     std::memcpy(core_.memory.at(to), d.data, units << block_shift);
     std::memcpy(core_.memory.map_of(to), d.capture.map, units * map_words_per_unit * 8);
   }

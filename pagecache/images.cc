@@ -45,7 +45,9 @@ bool images::take(descriptor& d) {
   u32 unit = core_.bounce.take(d.order);
   if (unit == no_unit) return false;
   image& i = free_.pop_front();
-  std::memcpy(core_.memory.at(unit), d.data, d.size());
+  if (latch_watch != nullptr) [[unlikely]]
+    latch_watch->use(core_.memory.at(unit), d.size());
+  std::memcpy(core_.memory.at(unit), d.reader().base(), d.size());
   i.addr = d.addr;
   i.seed = d.capture.seed;
   i.sum = d.capture.sum;
@@ -189,6 +191,8 @@ void images::release(image& i) {
     i.page->recovered = false;
     i.page = nullptr;
   }
+  if (latch_watch != nullptr) [[unlikely]]
+    latch_watch->used(core_.memory.at(i.unit), i.addr.size());
   core_.bounce.give_back(i.unit);
   ranges_.remove(i.addr);
   i.state = image_state::FREE;

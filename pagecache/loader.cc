@@ -25,10 +25,17 @@ bool loader::try_start(descriptor& d, bool hard) {
   std::memset(d.capture.map, 0, u64{d.addr.blocks()} * map_words_per_unit * 8);
   d.capture.seed = page_seed(core_.options.store_id, d.addr, d.gen);
   if (!read) {
-    std::memset(d.data, 0, d.size());
-    if (errc e = accept(d, false); e != errc::ok) fail(d, e);
+    errc e;
+    {
+      frame_use memory(d.data, d.size());
+      std::memset(d.data, 0, d.size());
+      e = accept(d, false);
+    }
+    if (e != errc::ok) fail(d, e);
     return true;
   }
+  if (latch_watch != nullptr) [[unlikely]]
+    latch_watch->use(d.data, d.size());
   load& l = free_.pop_front();
   active_.push_back(l);
   ++in_flight_;
@@ -58,9 +65,13 @@ void loader::finish(load& l) {
   l.link.unlink();
   free_.push_back(l);
   --in_flight_;
+  sm::step_scope step;
+  if (d.state != page_state::DEAD && code == errc::ok) code = accept(d, true);
+  if (latch_watch != nullptr) [[unlikely]]
+    latch_watch->used(d.data, d.size());
   if (d.state == page_state::DEAD) {
     // Dropped while its read was in flight; released when the durable LSN moves next.
-  } else if (code == errc::ok && (code = accept(d, true)) == errc::ok) {
+  } else if (code == errc::ok) {
     d.waiters.wake_all();
   } else {
     fail(d, code);

@@ -221,6 +221,8 @@ void page_cache::give_back(spare_frame& s) {
   if (s.frame != 0) {
     descriptor& d = i.parts.descriptors[s.frame];
     PLEACH_ASSERT(d.spare && d.pins == 1);
+    if (d.io && latch_watch != nullptr) [[unlikely]]
+      latch_watch->used(d.data, u64{block_bytes} << d.order);
     d.io = false;
     d.spare = false;
     d.pins = 0;
@@ -235,6 +237,8 @@ std::byte* page_cache::spare_data(const spare_frame& s) {
   PLEACH_ASSERT(s.frame != 0);
   descriptor& d = impl_->parts.descriptors[s.frame];
   PLEACH_ASSERT(d.spare);
+  if (!d.io && latch_watch != nullptr) [[unlikely]]
+    latch_watch->use(d.data, u64{block_bytes} << d.order);
   d.io = true;
   return d.data;
 }
@@ -253,6 +257,7 @@ descriptor& page_cache::create(page_ref ref, spare_frame& s) {
   d.state = page_state::RESIDENT;
   d.structure_version = d.content_version = c.next_version();
   d.heat = 1;
+  frame_use memory(d.data, d.size());
   std::memset(d.data, 0, d.size());
   std::memset(d.capture.map, 0, u64{ref.addr.blocks()} * map_words_per_unit * 8);
   d.capture.seed = page_seed(c.options.store_id, ref.addr, ref.gen);

@@ -29,6 +29,7 @@ class page_reader {
   page_reader(const std::byte* base, u32 size) : base_(base), size_(size) {}
   const std::byte* at(u32 off) const { return base_ + off; }
   const std::byte* base() const { return base_; }
+  cbytes page() const { return {base_, size_}; }
   u32 size() const { return size_; }
   const page_header& header() const { return *reinterpret_cast<const page_header*>(base_); }
 

@@ -497,6 +497,7 @@ std::expected<std::vector<tree_info>, error> store::trees() {
       return refuse(load.out.code,
                     fmt::format("{}: {}: the root of tree \"{}\" (page {})", s.path,
                                 sentence_of(load.out.code), key, page_addr(rec.root_addr).block()));
+    sm::step_scope step;
     btree::node_view root(d->reader());
     info.records = root.node().record_count;
     info.bytes = root.node().byte_count;
@@ -511,6 +512,7 @@ std::uint64_t tree::record_count() const {
   btree::load_op load;
   cache::descriptor* d = state_->store->c->pages->find_resident(state_->open->t.root);
   if (d == nullptr) d = load.fetch(*state_->store->c->ctx, state_->open->t.root);
+  sm::step_scope step;
   return d ? u64{btree::node_view(d->reader()).node().record_count} : 0;
 }
 
@@ -520,6 +522,7 @@ std::uint64_t tree::byte_count() const {
   btree::load_op load;
   cache::descriptor* d = state_->store->c->pages->find_resident(state_->open->t.root);
   if (d == nullptr) d = load.fetch(*state_->store->c->ctx, state_->open->t.root);
+  sm::step_scope step;
   return d ? u64{btree::node_view(d->reader()).node().byte_count} : 0;
 }
 

@@ -56,7 +56,7 @@ sm::step alloc_op::tick(phase p) noexcept {
         if (loading_->state == cache::page_state::LOADING) return wait_in(loading_->waiters, FREES);
         if (loading_->state != cache::page_state::RESIDENT)
           return fail(loading_->error == errc::ok ? errc::failed : loading_->error);
-        space.learn(g, {loading_->data, loading_->size()});
+        space.learn(g, loading_->reader().page());
         claim_->bitmaps.push_back(loading_);
         loading_ = nullptr;
         ++next_;
@@ -85,9 +85,9 @@ sm::step alloc_op::tick(phase p) noexcept {
             if (loading_->state != cache::page_state::RESIDENT) return go(LOAD);
             d = loading_;
           }
-          space.learn(group_, {d->data, d->size()});
+          space.learn(group_, d->reader().page());
           u32 hint = tried_ == 0 ? space.bit_of(from) : 0;
-          u64 block = space.reserve(group_, need.blocks, hint, {d->data, d->size()});
+          u64 block = space.reserve(group_, need.blocks, hint, d->reader().page());
           found = block != 0;
           if (found) {
             claim_->runs.push_back({page_addr(block, need.blocks), false});

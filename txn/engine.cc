@@ -219,7 +219,7 @@ void set_range(engine_state& e, space_claim& claim, page_addr a, bool used) {
   u32 bit = e.space.bit_of(a.block());
   if (!used && PLEACH_PLANTED("free_bit_not_logged")) return;
   // Bits come from the device: what does not agree stops the store before it spreads.
-  cbytes page{d.data, d.size()};
+  cbytes page = d.reader().page();
   bool agrees = used ? all_free(page, bit, a.blocks()) : all_used(page, bit, a.blocks());
   if (!agrees && !(used && PLEACH_PLANTED("bit_set_in_alloc"))) e.fail(errc::corrupt);
   byte_range r = bits_range(bit, a.blocks());
@@ -445,7 +445,8 @@ result<u64> engine::count_free_blocks() {
       page_load_op load;
       load.prepare(e.pages, e.space.bitmap(g));
       if (errc code = run(e.loop, load); code != errc::ok) return pleach::fail(code);
-      e.space.learn(g, {load.page->data, block_bytes});
+      sm::step_scope step;
+      e.space.learn(g, load.page->reader().page());
       load.release();
     }
     total += e.space.at(g).free_bits;

@@ -144,6 +144,8 @@ void engine_state::arm_space_retry() {
 
 page_writer engine_state::write(cache::descriptor& d) {
   PLEACH_ASSERT(writes());
+  if (cache::latch_watch != nullptr) [[unlikely]]
+    cache::latch_watch->change(d);
   if (d.member_lsn != open->lsn) [[unlikely]] {
     if (d.member_lsn != lsn_none) writer.drain(d);
     open->join(d);
@@ -154,7 +156,8 @@ page_writer engine_state::write(cache::descriptor& d) {
 }
 
 u64 engine_state::root_blocks() const {
-  return reinterpret_cast<const root_record*>(root.page->data)->volume_blocks;
+  sm::step_scope step;
+  return reinterpret_cast<const root_record*>(root.page->reader().base())->volume_blocks;
 }
 
 status engine_state::write_grown_superblocks(u64 blocks) {

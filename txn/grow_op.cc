@@ -62,6 +62,10 @@ sm::step grow_op::tick(phase p) noexcept {
 
 void grow_op::act() {
   page_addr addr = e_->space.bitmap(group_).addr;
+  cache::step_guard guard([this](auto&& latch) {
+    if (bitmap_ != nullptr) latch(*bitmap_);
+    latch(*e_->root.page);
+  });
   if (new_group_) {
     // Its place is fixed, so nothing is reserved; `to_` may lie before the size of the superblock,
     // so its end is marked here.
@@ -83,7 +87,7 @@ void grow_op::act() {
   e_->space.resize(to_, e_->vol.super.group_blocks);
   e_->space.at(group_).free_bits = space_table::unknown;
   e_->space.at(group_).failed_count = ~0u;
-  e_->space.learn(group_, {bitmap_->data, block_bytes});
+  e_->space.learn(group_, bitmap_->reader().page());
   lsn_ = engine_->end(credit_);
 }
 

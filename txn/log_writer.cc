@@ -167,13 +167,14 @@ void log_writer::drain(cache::descriptor& d) {
   PLEACH_ASSERT(e_.closing != nullptr && stream.active() && d.member_lsn == e_.closing->lsn);
   group& g = *e_.closing;
   u32 words = d.size() / granule_bytes;
+  const std::byte* page = d.reader().base();
   for (u32 w = 0; w < words; ++w)
     if (d.capture.map[w] != 0)
       d.capture.sum +=
-          granule_term({d.data + u64{w} * granule_bytes, granule_bytes}, d.capture.seed, w);
+          granule_term({page + u64{w} * granule_bytes, granule_bytes}, d.capture.seed, w);
   d.member_link.unlink();
   bool omit = PLEACH_PLANTED("drop_last_capture") && g.members.empty();
-  g.captured += encode_page(stream.spill(), {d.addr, d.gen}, d.format ? RECORD_FORMAT : 0, d.data,
+  g.captured += encode_page(stream.spill(), {d.addr, d.gen}, d.format ? RECORD_FORMAT : 0, page,
                             d.capture.map, words, d.capture.sum, omit);
   std::memset(d.capture.map, 0, words * sizeof(u64));
   d.format = false;

@@ -217,7 +217,10 @@ op& reactor::next_ready(op_list& queue) {
 void reactor::run_one(op& o) {
   o.state_ = op::state::RUNNING;
   o.wait_reason_ = nullptr;
-  o.run();
+  {
+    step_scope step(&o);
+    o.run();
+  }
   if (o.state_ == op::state::RUNNING)
     finish(o);
   else

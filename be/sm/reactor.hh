@@ -17,8 +17,9 @@
 
 #include <vector>
 
-#include "be/sm/op.hh"
 #include "be/base/random.hh"
+#include "be/sm/op.hh"
+#include "be/sm/step_watch.hh"
 
 namespace pleach::sm {
 

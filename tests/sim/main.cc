@@ -18,17 +18,19 @@ struct arguments {
   u64 first = 1, last = 1, until = ~u64{0}, images_target = 0, seconds = 0;
   std::string plant, counters;
   hint lean = hint::ANY;
-  bool planted_all = false, once = false, quiet = false, verbose = false;
+  bool planted_all = false, once = false, quiet = false, verbose = false, hooks = false;
 };
 
 [[noreturn]] void usage() {
   std::fputs(
       "pleach-sim [--seed S | --seeds A..B] [--until OPS] [--images-target N] [--seconds N] "
       "[--plant NAME] [--hint N]\n"
-      "           [--planted-all] [--counters FILE] [--once] [--quiet] [--verbose]\n"
+      "           [--planted-all] [--counters FILE] [--once] [--hooks] [--quiet] "
+      "[--verbose]\n"
       "  --images-target N  ends the range of seeds when N crash images were checked\n"
       "  --seconds N        ends it after N seconds\n"
       "  --once             runs each seed once: no comparison of trace hashes\n"
+      "  --hooks            every access to a page must stand in a bracket (pagecache/latch.hh)\n"
       "  --planted-all      each planted bug: seeds until it is found, then the same seeds without "
       "it\n",
       stderr);
@@ -68,6 +70,8 @@ arguments parse(int argc, char** argv) {
       a.planted_all = true;
     else if (o == "--once")
       a.once = true;
+    else if (o == "--hooks")
+      a.hooks = true;
     else if (o == "--quiet")
       a.quiet = true;
     else if (o == "--verbose")
@@ -131,6 +135,13 @@ int run_seeds(const arguments& a) {
       n.splits, n.growths, n.push_downs, n.compactions, n.merges, n.unlinks, n.pull_ups,
       n.empties_kept, n.restart_stale, n.restart_check, n.restart_grant, n.restart_plan, n.lock_all,
       n.cookie_hits, n.cookie_misses, n.read_ahead, t.damaged, t.damage_refused);
+  if (const latch_counts* l = watched_latches())
+    fmt::print(
+        "  latch hooks: {} steps, brackets: {} to read, {} to change, {} ended by eviction or a "
+        "move; "
+        "guards {}; changes of bytes {}, of structure {}: each with its version\n",
+        l->steps, l->reads, l->changes, l->left, l->guards, l->content_versions,
+        l->structure_versions);
   append_counters(a.counters, t);
   return 0;
 }
@@ -153,6 +164,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   current_report().plant = a.plant;
+  if (a.hooks) watch_latches();
   current_report().story = a.first == a.last;
   return run_seeds(a);
 }

@@ -53,6 +53,7 @@ u64 seeds_until_found(const planted_bug& bug, bool planted, u64 limit) {
     ::alarm(patience_seconds * (planted ? 1 : 3));
     current_report().quiet = true;
     plant_bug(planted ? bug.name : "");
+    if (bug.latches) watch_latches();
     for (u64 seed = 1; seed <= limit; ++seed) {
       if (::write(pipe_ends[1], &seed, sizeof seed) != sizeof seed) ::_exit(2);
       totals t;

@@ -55,6 +55,9 @@ constexpr planted_bug table[] = {
     {"drop_not_resumed", hint::DROPS, "an interrupted drop is not finished after a crash"},
     {"wakeup_lost", hint::SMALL_CACHE, "a released claim wakes nobody (deadlock)"},
     {"short_write_is_full", hint::FAULT_SHORT, "a short write counts as a full one"},
+    {"structure_version_kept", hint::SPLITS, "a changed structure keeps its version", true},
+    {"page_read_unlatched", hint::SMALL_CACHE, "a pinned page is read without asking for it anew",
+     true},
     {"clean_before_home", hint::CLOSE, "a close says clean although pages are not home"},
 };
 }  // namespace

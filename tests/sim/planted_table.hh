@@ -12,6 +12,7 @@ struct planted_bug {
   const char* name;
   hint lean;
   const char* rule;  ///< what it breaks
+  bool latches = false;  ///< the latch hooks find it
 };
 
 std::span<const planted_bug> planted_bugs();

@@ -37,6 +37,18 @@ void report::tell(const std::string& line) {
 }
 
 namespace {
+latch_checker* latches = nullptr;
+}
+
+/// Until the process ends: stores may be open then.
+void watch_latches() {
+  latches = new latch_checker([](const std::string& what) { violation("latch hooks: " + what); });
+}
+const latch_counts* watched_latches() {
+  return latches == nullptr ? nullptr : &latches->counts();
+}
+
+namespace {
 void print_run(const char* kind, const std::string& what) {
   report& r = current_report();
   if (r.quiet) {
@@ -50,6 +62,7 @@ void print_run(const char* kind, const std::string& what) {
   std::string replay = "--seed " + std::to_string(r.seed);
   if (r.hint != 0) replay += " --hint " + std::to_string(r.hint);
   if (!r.plant.empty()) replay += " --plant " + r.plant;
+  if (latches != nullptr) replay += " --hooks";
   std::fprintf(stderr,
                "pleach-sim: %s: %s\n  while: %s\n  seed %llu: %s\n"
                "  replay: build/tests/sim/pleach-sim %s\n",

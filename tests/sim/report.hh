@@ -6,6 +6,7 @@
 
 #include "be/io/sim.hh"
 #include "btree/tree.hh"
+#include "tests/support/latch_checker.hh"
 
 namespace pleach::sim {
 
@@ -34,6 +35,10 @@ report& current_report();
 
 /// Prints everything and exits with 1.
 [[noreturn]] void violation(const std::string& what);
+/// From here on every access to a page must stand in a bracket, else it is a violation.
+void watch_latches();
+/// RETURNS: what was counted; null if nobody watches.
+const latch_counts* watched_latches();
 /// An assertion or a signal in the engine ends in the same report.
 void install_signal_reports();
 

@@ -113,8 +113,10 @@ void run::oracles() {
 void run::check_copy(slot& s) {
   constexpr u32 from = btree::node_header_offset;
   if (!s.copy.current()) return;
+  sm::step_scope step;
   if (!s.copy.source->resident() || s.copy.source->size() != s.copy.size ||
-      std::memcmp(s.copy.source->data + from, s.copy.bytes + from, s.copy.size - from) != 0)
+      std::memcmp(s.copy.source->reader().base() + from, s.copy.bytes + from, s.copy.size - from) !=
+          0)
     violation("a leaf copy says that it is current, but its page is another");
 }
 
