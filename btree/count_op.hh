@@ -58,6 +58,7 @@ class count_op final : public sm::machine<count_op> {
   cbytes key_, to_;
   bool bounded_ = false;
   u64 counted_ = 0;
+  u64 leaves_ = 0;                     ///< in a tree with a comparator: leaves that were counted
   cache::descriptor* held_ = nullptr;  ///< pinned: the page that was waited for
   page_ref need_, suspect_;
   page_addr bad_;

@@ -143,7 +143,7 @@ void multi_get_op::step_down() {
 
 /// The lane goes on at a child of `d`, or stands in the leaf `d`; or starts again.
 void multi_get_op::search(lane& l, cache::descriptor& d, bool trusted) {
-  node_view n(d.reader());
+  node_view n = tree_->view(d);
   if (!trusted && (d.header().tree_id != tree_->id || !n.covers(l.key))) return start_again(l);
   if (n.is_leaf()) {
     n.fetch_record(l.key);
@@ -159,7 +159,7 @@ void multi_get_op::search(lane& l, cache::descriptor& d, bool trusted) {
 }
 
 void multi_get_op::found(lane& l) {
-  node_view leaf(l.page->reader());
+  node_view leaf = tree_->view(*l.page);
   const lsn_t lsn = l.page->last_lsn;
   search_result r = leaf.find(l.key);
   if (!r.found) return settle(l, errc::not_found);

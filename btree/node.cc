@@ -27,6 +27,12 @@ int compare_keys(cbytes a, cbytes b) {
   return a.size() < b.size() ? -1 : a.size() > b.size();
 }
 
+int compare_registered(const registered_order& order, cbytes a, cbytes b) {
+  if (a.empty() || b.empty()) return a.size() < b.size() ? -1 : a.size() > b.size();
+  const int c = order.compare(as_text(a), as_text(b), order.datum);
+  return c != 0 ? c : compare_keys(a, b);
+}
+
 u32 common_prefix(cbytes a, cbytes b) {
   const u32 n = static_cast<u32>(std::min(a.size(), b.size()));
   u32 i = 0;

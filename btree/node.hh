@@ -6,7 +6,7 @@
 // passed to views have passed `check_node` once at load: views assert nothing about them in the hot
 // path, `check_node` validates everything.
 //
-// I1 slots are strictly ordered by key; heads agree with the keys.
+// I1 slots are strictly ordered by key; heads agree with the keys (with NO_BYTE_ORDER they are 0).
 // I2 every key starts with the prefix; low fence <= every key < high fence (leaf; separators
 //    likewise, without '=').
 // I3 count * 4 + front slack fit before heap_begin; garbage = heap bytes in no record, fence or
@@ -21,14 +21,12 @@
 #pragma once
 
 #include "be/base/error.hh"
+#include "btree/key_order.hh"
 #include "btree/node_format.hh"
 #include "pagecache/page_writer.hh"
 
 namespace pleach::btree {
 
-/// Key order of bytes: memcmp, shorter first.
-/// RETURNS: <0, 0, >0.
-int compare_keys(cbytes a, cbytes b);
 /// RETURNS: the shortest s with left < s <= right (suffix truncation: Bayer & Unterauer 1977). Part
 /// of `right`.
 /// REQUIRES: left < right.
@@ -59,7 +57,10 @@ struct search_result {
 
 class node_view : public page_reader {
  public:
-  explicit node_view(page_reader r) : page_reader(r) {}
+  /// `order`: of the tree, if it has a comparator. Whoever compares keys gives it: views of
+  /// a tree's pages come from tree::view.
+  explicit node_view(page_reader r, const registered_order* order = nullptr)
+      : page_reader(r), order_(order) {}
 
   const node_header& node() const {
     return *reinterpret_cast<const node_header*>(base_ + node_header_offset);
@@ -80,7 +81,8 @@ class node_view : public page_reader {
   cbytes low_fence() const;
   cbytes high_fence() const;  ///< REQUIRES: has_high_fence()
   bool has_high_fence() const;
-  bool covers(cbytes key) const;  ///< low <= key < high
+  bool covers(cbytes key) const;        ///< low <= key < high
+  bool covers_below(cbytes key) const;  ///< low < key <= high: the keys just below `key` are here
   record at(u32 index) const;
   /// Writes the full key (prefix + suffix; the low fence for record 0 of an inner node) of `index`
   /// to `out`.
@@ -115,6 +117,12 @@ class node_view : public page_reader {
   /// RETURNS: true if one more record of `record_bytes` (heap bytes, without its slot) fits without
   /// compaction.
   bool fits_now(u32 record_bytes) const;
+
+ private:
+  cbytes key_of(u32 index, std::byte* room) const;
+  search_result find_registered(u32 begin, cbytes key) const;
+
+  const registered_order* order_;
 };
 
 /// Heap bytes of a record with this suffix and value (header varints included, slot not).

@@ -53,7 +53,8 @@ void insert_record(page_writer w, u32 index, cbytes suffix, u8 key_flags, u8 val
     w.move(slot_at + slot_unit, slot_at, (count - index) * slot_unit);
 
   const u32 offset = put_record(w, n.node().heap_begin, suffix, key_flags, value_flags, value);
-  put_slot(w, slot_at, offset, head_of(suffix.data(), static_cast<u32>(suffix.size())));
+  put_slot(w, slot_at, offset,
+           stored_head(n.shape().flags, suffix.data(), static_cast<u32>(suffix.size())));
   if (PLEACH_PLANTED("capture_misses_header")) {
     node_header& h = const_cast<node_header&>(n.node());
     h.slot_begin = static_cast<u16>(new_begin / slot_unit);
@@ -192,7 +193,7 @@ void replace_value(page_writer w, u32 index, u8 value_flags, cbytes value) {
   slide(w, after);
   const u32 begin = u32{n.node().slot_begin} * slot_unit;
   const u32 moved = put_record(w, n.node().heap_begin, suffix, key_flags, value_flags, value);
-  put_slot(w, begin + index * slot_unit, moved, head_of(key, old.key_length));
+  put_slot(w, begin + index * slot_unit, moved, stored_head(n.shape().flags, key, old.key_length));
   put_extent(w, begin, n.count(), moved);
 }
 

@@ -85,6 +85,11 @@ inline u32 head_of(const std::byte* suffix, u32 length) {
   return length == 1 ? static_cast<u32>(*suffix) << 8 : 0;
 }
 
+/// The head that a slot of a node with these flags (of tree_node_flags) holds.
+inline u32 stored_head(u16 flags, const std::byte* suffix, u32 length) {
+  return flags & NO_BYTE_ORDER ? 0 : head_of(suffix, length);
+}
+
 inline bool starts_with(cbytes key, cbytes prefix) {
   return key.size() >= prefix.size() &&
          (prefix.empty() || std::memcmp(key.data(), prefix.data(), prefix.size()) == 0);

@@ -373,7 +373,7 @@ const char* check(const node_view& n, u32 payload_end) {
   const u32 segments = r.places == 0 ? 0 : r.segment(r.places - 1) + 1;
   for (u32 s = 0; s < segments; ++s)
     if (r.turn(s) >= r.size(s)) return "turn";
-  if ((h.node_flags & ~(NO_HIGH_FENCE | tree_node_flags)) != 0) return "node flags";
+  if ((h.node_flags & ~(NO_HIGH_FENCE | NO_PREFIX | NO_TRUNCATION)) != 0) return "node flags";
   if (h.low_length > key_bytes || h.low_offset != (h.low_length ? payload_end - key_bytes : 0))
     return "low fence";
   if (h.high_length > key_bytes ||

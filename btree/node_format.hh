@@ -80,13 +80,14 @@ struct slot {
 };
 static_assert(sizeof(slot) == 4);
 
-/// NO_PREFIX and NO_TRUNCATION are the same in all nodes of a tree.
+/// All but NO_HIGH_FENCE are the same in all nodes of a tree.
 enum node_flag : u16 {
   NO_HIGH_FENCE = 1,
   NO_PREFIX = 2,      ///< slotted nodes store whole keys: the prefix is empty
   NO_TRUNCATION = 4,  ///< separators are whole keys
+  NO_BYTE_ORDER = 8,  ///< keys are in the order of a comparator, heads are 0; with 2 and 4
 };
-inline constexpr u16 tree_node_flags = NO_PREFIX | NO_TRUNCATION;
+inline constexpr u16 tree_node_flags = NO_PREFIX | NO_TRUNCATION | NO_BYTE_ORDER;
 enum key_flag : u8 { KEY_INDIRECT = 1 };
 enum value_flag : u8 {
   VALUE_INDIRECT = 1,
@@ -148,8 +149,14 @@ enum tree_flag : u16 {
   TREE_NO_TRUNCATION = 64,
 };
 /// How the caller's keys are ordered. Nodes compare bytes: integers are turned above (store/).
-enum tree_order : u16 { ORDER_BYTES = 1, ORDER_UNSIGNED = 2, ORDER_SIGNED = 3 };
+enum tree_order : u16 {
+  ORDER_BYTES = 1,
+  ORDER_UNSIGNED = 2,
+  ORDER_SIGNED = 3,
+  ORDER_REGISTERED = 4,  ///< by a comparator whose name follows the tree_record
+};
 enum tree_state : u16 { TREE_LIVE = 1, TREE_DROPPING = 2 };
 inline constexpr u32 max_tree_name_bytes = 255;
+inline constexpr u32 max_comparator_name_bytes = 64;
 
 }  // namespace pleach::btree

@@ -116,7 +116,7 @@ void write_layout(std::byte* base, const blueprint& b, const layout& l) {
     std::byte* const suffix = put_varint(put_varint(p, key), value);
     p = put_bytes(put_bytes(suffix, r.first), r.second);
     put_bytes(p, span_of(r.source.value, value));
-    store_le<u32>(s, heap >> shift | head_of(suffix, key) << 16);
+    store_le<u32>(s, heap >> shift | stored_head(b.shape.flags, suffix, key) << 16);
     s += slot_unit;
     ++count;
   });

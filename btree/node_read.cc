@@ -6,6 +6,7 @@
 // equal heads are never equality.
 #include <algorithm>
 
+#include "be/base/planted.hh"
 #include "btree/node_detail.hh"
 #include "btree/node_fixed.hh"
 
@@ -109,8 +110,13 @@ bool node_view::has_high_fence() const {
 }
 
 bool node_view::covers(cbytes key) const {
-  return compare_keys(low_fence(), key) <= 0 &&
-         (!has_high_fence() || compare_keys(key, high_fence()) < 0);
+  const registered_order* order = PLEACH_PLANTED("covers_ignores_order") ? nullptr : order_;
+  return compare_in(order, low_fence(), key) <= 0 &&
+         (!has_high_fence() || compare_in(order, key, high_fence()) < 0);
+}
+bool node_view::covers_below(cbytes key) const {
+  return compare_in(order_, low_fence(), key) < 0 &&
+         (!has_high_fence() || compare_in(order_, key, high_fence()) <= 0);
 }
 
 record node_view::at(u32 index) const {
@@ -153,6 +159,10 @@ int node_view::compare(u32 index, cbytes key) const {
     const fixed::row r(*this);
     return compare_keys(span_of(r.key(index), r.key_bytes), key);
   }
+  if (order_ != nullptr) [[unlikely]] {
+    std::byte room[max_key_bytes];
+    return compare_registered(*order_, key_of(index, room), key);
+  }
   if (index == 0 && !is_leaf()) return compare_keys(low_fence(), key);
   const cbytes p = prefix();
   const std::size_t shared = std::min(p.size(), key.size());
@@ -164,8 +174,33 @@ int node_view::compare(u32 index, cbytes key) const {
                        static_cast<u32>(key.size() - p.size()));
 }
 
+/// The full key of `index`, where it lies or in `room`, which holds max_key_bytes.
+cbytes node_view::key_of(u32 index, std::byte* room) const {
+  if (index == 0 && !is_leaf()) return low_fence();
+  if (node().prefix_length != 0) return span_of(room, copy_key(index, room));
+  const parsed r = parse_at(*this, index);
+  return span_of(r.key, r.key_length);
+}
+
+/// Search by comparisons alone. Whatever the comparator answers, it ends.
+search_result node_view::find_registered(u32 begin, cbytes key) const {
+  u32 low = begin, n = count() - begin;
+  while (n > 0) {
+    const u32 half = n / 2;
+    if (compare(low + half, key) < 0) {
+      low += half + 1;
+      n -= half + 1;
+    } else {
+      n = half;
+    }
+  }
+  return {low, low < count() && compare(low, key) == 0};
+}
+
 search_result node_view::find(cbytes key) const {
   if (fixed()) return fixed::find(*this, key);
+  if (order_ != nullptr) [[unlikely]]
+    return find_registered(0, key);
   if (is_leaf()) [[likely]]
     return find_from(*this, 0, key);
   // The first key of an inner node is the low fence, whatever its (empty) suffix and head say.
@@ -181,7 +216,8 @@ void node_view::prefetch() const {
 }
 
 void node_view::fetch_record(cbytes key) const {
-  if (fixed()) return;  // its search fetches what it needs
+  if (fixed()) return;            // its search fetches what it needs
+  if (order_ != nullptr) return;  // heads tell nothing
   const u32 prefix = node().prefix_length, n = count();
   __builtin_prefetch(base_ + node().prefix_offset);
   if (key.size() < prefix || n == 0) return;  // then `find` looks at the prefix only
@@ -203,7 +239,7 @@ page_ref node_view::child(u32 index) const {
 
 u32 node_view::find_child(cbytes key) const {
   if (count() == 1) return 0;
-  const search_result r = find_from(*this, 1, key);
+  const search_result r = order_ == nullptr ? find_from(*this, 1, key) : find_registered(1, key);
   return r.found ? r.index : r.index - 1;
 }
 

@@ -14,11 +14,11 @@ void read_ahead::missed(const context& c, u32 leaf_blocks) {
   due_ = 0;
 }
 
-void read_ahead::go(context& c, bool forward, const cbytes* limit) {
+void read_ahead::go(context& c, bool forward, const cbytes* limit, const registered_order* order) {
   if (window_ == 0 || parent_ == nullptr || due_-- != 0) return;
   due_ = window_ / 2;
   if (!parent_->resident() || parent_->structure_version != version_) return;
-  node_view n(parent_->reader());
+  node_view n(parent_->reader(), order);
   if (n.is_leaf() || child_ >= n.count()) return;  // a dropped tree is emptied in place
   page_ref next[max_window];
   u32 count = 0;

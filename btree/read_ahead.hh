@@ -33,9 +33,10 @@ class read_ahead {
   /// That leaf has to be loaded.
   void missed(const context& c, u32 leaf_blocks);
   /// Starts loads of the leaves behind it (before it, if not `forward`). `limit` (may be null):
-  /// none that has only keys at or over it (below it). May evict and move every page that is not
-  /// pinned.
-  void go(context& c, bool forward, const cbytes* limit = nullptr);
+  /// none that has only keys at or over it (below it), in the tree's `order`. May evict and move
+  /// every page that is not pinned.
+  void go(context& c, bool forward, const cbytes* limit = nullptr,
+          const registered_order* order = nullptr);
   u32 window() const { return window_; }
 
  private:

@@ -9,7 +9,8 @@ namespace pleach::btree {
 
 namespace {
 constexpr u32 restart_limit = 64;
-}
+constexpr u32 move_limit = 1 << 16;  ///< empty leaves in a row, in a tree with a comparator
+}  // namespace
 
 void read_op::prepare(tree& t, seek mode, cbytes key, const sink& to, leaf_cookie* near) {
   PLEACH_ASSERT(idle());
@@ -26,7 +27,7 @@ void read_op::prepare(tree& t, seek mode, cbytes key, const sink& to, leaf_cooki
   page_ = held_ = nullptr;
   need_ = suspect_ = {};
   bad_ = {};
-  restarts_ = 0;
+  restarts_ = moves_ = 0;
 }
 
 sm::step read_op::tick(phase p) noexcept {
@@ -71,9 +72,7 @@ sm::step read_op::init() {
 static bool in_range(const node_view& n, cbytes key, bool below, bool rightmost) {
   if (PLEACH_PLANTED("stale_page_trusted")) return true;
   if (rightmost) return !n.has_high_fence();
-  if (!below) return n.covers(key);
-  return compare_keys(n.low_fence(), key) < 0 &&
-         (!n.has_high_fence() || compare_keys(key, n.high_fence()) <= 0);
+  return below ? n.covers_below(key) : n.covers(key);
 }
 
 /// RETURNS: the leaf that the caller's cookie names, if it holds what is sought; else null.
@@ -81,7 +80,7 @@ cache::descriptor* read_op::by_cookie() {
   near_tried_ = true;
   if (near_->empty()) return nullptr;
   cache::descriptor* leaf = near_->leaf(*tree_);
-  if (leaf != nullptr && in_range(node_view(leaf->reader()), key_, below_, rightmost_)) {
+  if (leaf != nullptr && in_range(tree_->view(*leaf), key_, below_, rightmost_)) {
     ++tree_->ctx->stats.cookie_hits;
     tree_->ctx->pages.count_hit(*leaf);
     return leaf;
@@ -108,7 +107,7 @@ sm::step read_op::down() {
   // Within one tick nothing changes: below the page where this tick starts, a child that its parent
   // refers to is the right one.
   for (bool trusted = false;; trusted = true) {
-    node_view n(d->reader());
+    node_view n = tree_->view(*d);
     n.prefetch();
     if (!trusted && (n.header().tree_id != tree_->id || !in_range(n, key_, below_, rightmost_)))
       return give_up_or_restart();
@@ -161,7 +160,7 @@ sm::step read_op::load() {
 /// Once for each leaf: after this the pages of the descent may be gone, but for the pinned one.
 void read_op::load_ahead() {
   passed_ = false;
-  ahead_->go(*tree_->ctx, !downward(), bounded_ ? &bound_ : nullptr);
+  ahead_->go(*tree_->ctx, !downward(), bounded_ ? &bound_ : nullptr, tree_->order);
 }
 
 sm::step read_op::loaded() {
@@ -195,9 +194,14 @@ sm::step read_op::give_up_or_restart() {
 }
 
 sm::step read_op::move_to_fence(const node_view& leaf) {
+  // The fences of a comparator that contradicts itself may lead in a circle.
+  if (tree_->order != nullptr && ++moves_ > move_limit) {
+    bad_ = tree_->root.addr;
+    return fail(errc::corrupt);
+  }
   if (downward()) {
     cbytes low = leaf.low_fence();
-    if (low.empty() || (bounded_ && compare_keys(low, bound_) <= 0)) return fail(errc::not_found);
+    if (low.empty() || (bounded_ && tree_->compare(low, bound_) <= 0)) return fail(errc::not_found);
     std::memcpy(fence_, low.data(), low.size());
     key_ = {fence_, low.size()};
     below_ = true;
@@ -206,7 +210,7 @@ sm::step read_op::move_to_fence(const node_view& leaf) {
   } else {
     if (!leaf.has_high_fence()) return fail(errc::not_found);
     cbytes high = leaf.high_fence();
-    if (bounded_ && compare_keys(high, bound_) >= 0) return fail(errc::not_found);
+    if (bounded_ && tree_->compare(high, bound_) >= 0) return fail(errc::not_found);
     std::memcpy(fence_, high.data(), high.size());
     key_ = {fence_, high.size()};
     mode_ = seek::AT_LEAST;
@@ -218,7 +222,7 @@ sm::step read_op::move_to_fence(const node_view& leaf) {
 }
 
 sm::step read_op::found() {
-  node_view leaf(page_->reader());
+  node_view leaf = tree_->view(*page_);
   u32 count = leaf.count();
   search_result r = rightmost_         ? search_result{count, false}
                     : near_ == nullptr ? leaf.find(key_)

@@ -22,6 +22,7 @@ errc check_lengths(const tree& t, cbytes key, u64 value_bytes, length_fault& fau
     fault = {t.key_bytes, static_cast<u32>(key.size())};
     return errc::wrong_key_length;
   }
+  if (t.order != nullptr && key.empty()) return errc::empty_key;
   if (t.value_bytes != 0 && value_bytes != t.value_bytes) {
     fault = {t.value_bytes, static_cast<u32>(value_bytes)};
     return errc::wrong_value_length;
@@ -47,15 +48,17 @@ bool lengths_possible(u32 node_blocks, u64 key_bytes, u64 value_bytes) {
 }
 
 bool order_possible(u32 order, u64 key_bytes) {
-  if (order == ORDER_BYTES) return true;
+  if (order == ORDER_BYTES || order == ORDER_REGISTERED) return true;
   return (order == ORDER_UNSIGNED || order == ORDER_SIGNED) && key_bytes != 0 &&
          key_bytes <= max_integer_bytes;
 }
 
 void choose_leaf_layout(tree_record& record) {
   const u32 record_bytes = u32{record.key_bytes} + record.value_bytes;
-  const bool fixed = record.key_bytes != 0 && record.value_bytes != 0 &&
-                     record_bytes <= max_fixed_record_bytes &&
+  if (record.order == ORDER_REGISTERED)
+    record.flags = record.flags | TREE_NO_PREFIX | TREE_NO_TRUNCATION;
+  const bool fixed = record.order != ORDER_REGISTERED && record.key_bytes != 0 &&
+                     record.value_bytes != 0 && record_bytes <= max_fixed_record_bytes &&
                      record.node_blocks * block_bytes / record_bytes <= max_fixed_places;
   record.flags =
       static_cast<u16>((record.flags & ~TREE_FIXED_LEAVES) | (fixed ? TREE_FIXED_LEAVES : 0));
@@ -66,21 +69,35 @@ record_shape leaf_shape(const tree_record& record) {
   if (record.flags & TREE_FIXED_LEAVES) s = {record.key_bytes, record.value_bytes};
   if (record.flags & TREE_NO_PREFIX) s.flags |= NO_PREFIX;
   if (record.flags & TREE_NO_TRUNCATION) s.flags |= NO_TRUNCATION;
+  if (record.order == ORDER_REGISTERED) s.flags |= NO_BYTE_ORDER;
   return s;
 }
 
-void adopt(tree& t, const tree_record& record) {
+bool adopt(tree& t, const tree_record& record, std::string_view comparator) {
   t.id = record.id;
   t.root = {page_addr(record.root_addr), record.root_gen};
   t.node_blocks = record.node_blocks;
   t.key_bytes = record.key_bytes;
   t.value_bytes = record.value_bytes;
   t.order_number = record.order;
+  t.order = nullptr;
+  if (record.order != ORDER_REGISTERED) return true;
+  const auto found = t.ctx->orders.find(comparator);
+  if (found == t.ctx->orders.end()) return false;
+  t.order = &found->second;
+  return true;
 }
 
-bool parse_tree_record(cbytes value, tree_record& out) {
-  if (value.size() != sizeof out) return false;
+bool parse_tree_record(cbytes value, tree_record& out, std::string_view* comparator) {
+  if (value.size() < sizeof out) return false;
   std::memcpy(&out, value.data(), sizeof out);
+  const std::string_view name = as_text(value.subspan(sizeof out));
+  if (comparator != nullptr) *comparator = name;
+  const bool registered = out.order == ORDER_REGISTERED;
+  if (registered ? name.empty() || name.size() > max_comparator_name_bytes : !name.empty())
+    return false;
+  constexpr u16 whole = TREE_NO_PREFIX | TREE_NO_TRUNCATION;
+  if (registered && (out.flags & (whole | TREE_FIXED_LEAVES)) != whole) return false;
   bool state_known = out.state == TREE_LIVE || out.state == TREE_DROPPING;
   page_addr root(out.root_addr);
   return state_known && out.id > tree_catalogue && root && root.blocks() == root_blocks &&

@@ -4,6 +4,7 @@
 // I2 `dropped` is set in the tick that commits the drop; every op looks at it in INIT and in CHECK.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 
@@ -38,6 +39,8 @@ struct context {
   /// Longest run of a value; a longer value has a map. Tests make it short.
   u32 max_run_blocks = max_page_blocks;
   u64 batch_units_hint = 0;  ///< frames that the last batch needed
+  /// Of the program, by name. Filled before the first tree is opened, and left alone.
+  std::map<std::string, registered_order, std::less<>> orders{};
   sm::gate gate{
       "write gate"};  ///< writers share it; one that restarted too often holds it alone (LOCKALL)
   std::byte* scratch = nullptr;  ///< one largest page; used within a tick only
@@ -51,13 +54,17 @@ struct tree {
   page_ref root;
   u32 node_blocks = 4;  ///< nodes grow to this before they split
   u32 height_hint = 1;
-  u32 key_bytes = 0;               ///< length of all keys, 0 variable
-  u32 value_bytes = 0;             ///< length of all values, 0 variable
-  u16 order_number = ORDER_BYTES;  ///< tree_order
+  u32 key_bytes = 0;                        ///< length of all keys, 0 variable
+  u32 value_bytes = 0;                      ///< length of all values, 0 variable
+  u16 order_number = ORDER_BYTES;           ///< tree_order
+  const registered_order* order = nullptr;  ///< of ORDER_REGISTERED; the context's
   bool dropped = false;
   std::string name;
 
   explicit tree(context& c) : ctx(&c) {}
+  /// A node of this tree, which compares as the tree does.
+  node_view view(const cache::descriptor& d) const { return node_view(d.reader(), order); }
+  int compare(cbytes a, cbytes b) const { return compare_in(order, a, b); }
 };
 
 /// Largest inline record (key and value bytes) of a tree; a larger value goes to an extent.
@@ -67,7 +74,7 @@ struct length_fault {
   u32 wanted = 0;
   u32 given = 0;
 };
-/// ERRORS: wrong_key_length, wrong_value_length, with the lengths in `fault`.
+/// ERRORS: wrong_key_length, wrong_value_length, with the lengths in `fault`; empty_key.
 errc check_lengths(const tree& t, cbytes key, u64 value_bytes, length_fault& fault);
 /// Blocks of the node class for records with keys up to `key_bytes`: the tree's own, or larger so
 /// that at least eight such keys fit.
@@ -76,8 +83,8 @@ u32 node_class(const tree& t, u32 key_bytes);
 /// Formats the image of an empty root leaf (mkfs, create).
 void format_root(page_writer w, page_addr addr, u64 store_id, tree_id_t id, generation_t gen,
                  record_shape shape = {});
-/// Sets the layout of the leaves of a tree that is to be made, by its lengths and node size; its
-/// other flags stay.
+/// Sets the layout of the leaves of a tree that is to be made, by its lengths, order and node size;
+/// its other flags stay, but that with a comparator keys are whole.
 void choose_leaf_layout(tree_record& record);
 /// RETURNS: the shape of the pages of the tree: fixed if its leaves are of format 2, and the flags
 /// of all its nodes.
@@ -86,8 +93,11 @@ record_shape leaf_shape(const tree_record& record);
 bool lengths_possible(u32 node_blocks, u64 key_bytes, u64 value_bytes);
 /// RETURNS: false if no tree can have this order with keys of this length.
 bool order_possible(u32 order, u64 key_bytes);
-/// A tree of the record, not open through any handle. `name` stays empty.
-void adopt(tree& t, const tree_record& record);
+/// A tree of the record, not open through any handle. `name` stays empty. `comparator`: its name,
+/// behind the record.
+/// RETURNS: false if the context lacks that comparator; the tree may then be dropped or reclaimed,
+/// which compare nothing, but neither read nor written.
+bool adopt(tree& t, const tree_record& record, std::string_view comparator = {});
 
 inline page_ref catalogue_root(const cache::descriptor& root_block) {
   sm::step_scope step;
@@ -95,8 +105,8 @@ inline page_ref catalogue_root(const cache::descriptor& root_block) {
   return {page_addr(r.catalogue_root), r.catalogue_gen};
 }
 
-/// The catalogue's view of one tree.
+/// The catalogue's view of one tree. `comparator` (may be null): its name, in `value`; or empty.
 /// RETURNS: false if the bytes are no sound tree_record.
-bool parse_tree_record(cbytes value, tree_record& out);
+bool parse_tree_record(cbytes value, tree_record& out, std::string_view* comparator = nullptr);
 
 }  // namespace pleach::btree

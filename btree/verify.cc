@@ -128,11 +128,13 @@ result<verify_totals> verifier::run() {
   struct found_tree {
     std::string name;
     tree_record record;
+    std::string comparator;
   };
   std::vector<found_tree> trees;
   auto each = [&](cbytes key, cbytes value) {
     tree_record rec;
-    if (!parse_tree_record(value, rec)) {
+    std::string_view comparator;
+    if (!parse_tree_record(value, rec, &comparator)) {
       problem("catalogue", fmt::format("corrupt: the record of tree \"{}\" is damaged", text(key)));
       return;
     }
@@ -140,13 +142,19 @@ result<verify_totals> verifier::run() {
       problem("catalogue",
               fmt::format("corrupt: tree \"{}\" has id {}, but the next free one is {}", text(key),
                           u64{rec.id}, u64{root.next_tree_id}));
-    trees.push_back({text(key), rec});
+    trees.push_back({text(key), rec, std::string(comparator)});
   };
   check_tree("(catalogue)", tree_catalogue, catalogue_root(ctx_.engine.root_block()), false, each);
   for (const found_tree& t : trees) {
     if (stopped_) break;
     ++totals_.trees;
     record_ = t.record;
+    const auto found = ctx_.orders.find(t.comparator);
+    order_ = found != ctx_.orders.end() && !t.comparator.empty() ? &found->second : nullptr;
+    if (order_ == nullptr && !t.comparator.empty() && unchecked_)
+      unchecked_(
+          "tree " + t.name,
+          fmt::format("the order of its keys: comparator \"{}\" is not registered", t.comparator));
     check_tree(t.name, t.record.id, {page_addr(t.record.root_addr), t.record.root_gen},
                t.record.state == TREE_DROPPING, nullptr);
   }
@@ -217,6 +225,7 @@ void verifier::check_page(const expectation& e) {
   if (!high_agrees && !right_edge)
     problem(where, "corrupt: its high fence is not its parent's next separator");
 
+  if (order_ != nullptr) check_order(node_view(d->reader(), order_), where);
   std::byte key[max_key_bytes];
   if (n.is_leaf()) {
     std::vector<std::pair<std::string, value_reference>> extents;
@@ -266,6 +275,19 @@ void verifier::check_page(const expectation& e) {
   step.reset();
   load.release();
   for (const expectation& c : children) check_page(c);
+}
+
+/// What check_node leaves to those who have the comparator: keys ascend, between the fences.
+void verifier::check_order(const node_view& n, const std::string& where) {
+  std::byte room[max_key_bytes];
+  if (n.has_high_fence() && compare_in(order_, n.low_fence(), n.high_fence()) >= 0)
+    problem(where, "corrupt: fence order");
+  for (u32 i = 0; i < n.count(); ++i) {
+    const cbytes key{room, n.copy_key(i, room)};
+    if (!n.covers(key)) return problem(where, "corrupt: a key outside its fences");
+    if (i + 1 < n.count() && n.compare(i + 1, key) <= 0)
+      return problem(where, "corrupt: key order");
+  }
 }
 
 void verifier::check_extent(const expectation& e, cbytes key, const value_reference& ref) {

@@ -29,12 +29,15 @@ class verifier {
 
   /// RETURNS: totals; `cancelled` if progress said stop.
   result<verify_totals> run();
+  /// Before `run`: who is told what cannot be checked, which is no problem of the store.
+  void on_unchecked(problem_sink sink) { unchecked_ = std::move(sink); }
 
  private:
   struct expectation;
   void check_tree(const std::string& name, tree_id_t id, page_ref root, bool dropping,
                   const std::function<void(cbytes key, cbytes value)>& each);
   void check_page(const expectation& e);
+  void check_order(const node_view& n, const std::string& where);
   void check_extent(const expectation& e, cbytes key, const value_reference& ref);
   void check_space();
   void check_group(u64 group, cbytes page, u64 volume_blocks);
@@ -43,12 +46,13 @@ class verifier {
   void step_progress();
 
   context& ctx_;
-  problem_sink problems_;
+  problem_sink problems_, unchecked_;
   progress_sink progress_;
   verify_totals totals_;
   std::vector<bool> reached_;
   bool stopped_ = false;
   tree_record record_{};  ///< of the tree that is checked; zeros for the catalogue
+  const registered_order* order_ = nullptr;  ///< its comparator, if it has one that is there
   u64 tree_records_ = 0, tree_bytes_ = 0;
 };
 

@@ -27,7 +27,7 @@ bool write_applier::resolve(tree& t, cbytes key, bool below, resident_path& out)
   cache::descriptor* d = ctx_.pages.find_resident(t.root);
   while (d != nullptr && n < max_height) {
     chain[n] = d;
-    node_view v(d->reader());
+    node_view v = t.view(*d);
     if (v.is_leaf()) {
       out.height = n + 1;
       for (u32 i = 0; i <= n; ++i) {
@@ -63,6 +63,25 @@ void write_applier::run() {
   flush_counts();
 }
 
+/// What the plan holds for a tree fits what ACT meets (I1 and I2 of write_op), or the plan is
+/// wrong, and the process stops. But a comparator may answer ACT otherwise than it answered the
+/// plan: the change that it leads astray is left out then, and the op ends with `corrupt`. RETURNS:
+/// whether it did.
+bool write_applier::derailed(const tree& t, bool as_planned) {
+  if (as_planned) [[likely]]
+    return false;
+  PLEACH_ASSERT(t.order != nullptr);
+  op_.derail(t);
+  return true;
+}
+
+bool write_applier::is_pinned(const tree& t, const cache::descriptor& d) const {
+  if (t.order == nullptr) [[likely]]
+    return true;  // I2 of write_op
+  return std::any_of(op_.pins_.begin(), op_.pins_.end(),
+                     [&](const pinned_page& p) { return p.d == &d; });
+}
+
 void write_applier::apply(write_item& item) {
   if (item.kind == change::CREATE_TREE) create_root(item);
   if (item.kind == change::REMOVE_TREE) remove_root(item);
@@ -72,7 +91,7 @@ void write_applier::apply(write_item& item) {
     path.height = 1;
   } else {
     bool resolved = resolve(*item.t, item.key, false, path);
-    PLEACH_ASSERT(resolved);  // I2 of write_op
+    if (derailed(*item.t, resolved && is_pinned(*item.t, *path.page[0]))) return;  // I2 of write_op
   }
   if (item.kind == change::DELETE || item.kind == change::REMOVE_TREE)
     erase(item, path);
@@ -111,6 +130,15 @@ cbytes write_applier::stored_draft(write_item& item, u8& flags) {
   return {reinterpret_cast<const std::byte*>(&reference_), sizeof reference_};
 }
 
+/// Of a change that derailed: the runs that `stored_value` took.
+void write_applier::give_back_value(const write_item& item, u8 flags) {
+  if ((flags & VALUE_INDIRECT) == 0) return;
+  if (item.draft != nullptr)
+    for (page_addr run : item.draft->map().runs)
+      engine_.free_run(op_.space_, {run, reference_.gen});
+  engine_.free_run(op_.space_, {page_addr(reference_.run), reference_.gen});
+}
+
 void write_applier::drop_extent(const record& old) {
   if (!(old.value_flags & VALUE_INDIRECT) || PLEACH_PLANTED("old_extent_not_freed")) return;
   value_reference ref;
@@ -138,7 +166,7 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
   bytes scratch{ctx_.scratch, ctx_.scratch_bytes};
   {
     cache::descriptor& d = *path.page[0];
-    node_view n(d.reader());
+    node_view n = item.t->view(d);
     search_result r = n.find(item.key);
     if (r.found) {
       ++ctx_.stats.replaces;
@@ -166,23 +194,25 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
     }
   }
   for (u32 round = 0;; ++round) {
-    PLEACH_ASSERT(round < 4 * max_height);
+    if (derailed(*item.t, round < 4 * max_height)) return give_back_value(item, flags);
     cache::descriptor& d = *path.page[0];
-    node_view n(d.reader());
+    node_view n = item.t->view(d);
     search_result r = n.find(item.key);
     room there = room_for_insert(n, item.key, length);
     bool at_end = r.index == n.count() && n.count() > 0;
     if (there == room::NONE) {
-      make_space(*item.t, path, 0, item.key, r.index, length, at_end && d.ascending >= 2);
+      if (!make_space(*item.t, path, 0, item.key, r.index, length, at_end && d.ascending >= 2))
+        return give_back_value(item, flags);
       bool resolved = resolve(*item.t, item.key, false, path);
-      PLEACH_ASSERT(resolved);
+      if (derailed(*item.t, resolved && is_pinned(*item.t, *path.page[0])))
+        return give_back_value(item, flags);
       continue;
     }
     page_writer w = change(d, false);
     if (there == room::AFTER_COMPACTION) {
       ++ctx_.stats.compactions;
       compact(w, scratch, &item.key);
-      r = node_view(w).find(item.key);
+      r = node_view(w, item.t->order).find(item.key);
     }
     insert_at(w, r.index, item.key, 0, flags, value);
     d.ascending = at_end ? static_cast<u16>(std::min<u32>(d.ascending + 1u, 1000)) : 0;
@@ -193,7 +223,7 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
 
 void write_applier::erase(write_item& item, resident_path& path) {
   cache::descriptor& d = *path.page[0];
-  node_view n(d.reader());
+  node_view n = item.t->view(d);
   search_result r = n.find(item.key);
   if (!r.found) return;  // in a batch, no error
   ++ctx_.stats.deletes;
@@ -215,8 +245,7 @@ void write_applier::erase(write_item& item, resident_path& path) {
 
 // --- making space ---
 
-/// Takes the smallest reserved page of at least `min_blocks`. The plan reserved it: its absence is
-/// a bug. What the plan holds for the node `d`, or for the one that it came from; null if nothing.
+/// What the plan holds for the node `d`, or for the one that it came from; null if nothing.
 pinned_page* write_applier::planned(const cache::descriptor& d) {
   for (pinned_page& p : op_.pins_)
     if (p.d == &d && p.wanted != 0) return &p;
@@ -242,8 +271,9 @@ void write_applier::inherit(const cache::descriptor& from, const cache::descript
     if (q.d == &to) q.wanted = wanted;
 }
 
-cache::descriptor& write_applier::new_page(u32 min_blocks) {
-  u32 best = ~0u, best_run = 0;
+/// RETURNS: false if no reserved page of at least `min_blocks` is left.
+bool write_applier::find_page(u32 min_blocks, u32& best, u32& best_run) const {
+  best = ~0u;
   for (u32 i = op_.plan_.extents; i < op_.space_.runs.size(); ++i) {
     const auto& run = op_.space_.runs[i];
     if (run.taken || run.addr.blocks() < min_blocks) continue;
@@ -255,7 +285,15 @@ cache::descriptor& write_applier::new_page(u32 min_blocks) {
         break;
       }
   }
-  PLEACH_ASSERT(best != ~0u);
+  return best != ~0u;
+}
+
+/// Takes the smallest reserved page of at least `min_blocks`.
+/// REQUIRES: there is one: the plan reserved it.
+cache::descriptor& write_applier::new_page(u32 min_blocks) {
+  u32 best, best_run;
+  bool found = find_page(min_blocks, best, best_run);
+  PLEACH_ASSERT(found);
   cache::descriptor& d =
       engine_.create_at(op_.space_, op_.space_.runs[best_run].addr, op_.spares_[best]);
   d.structure_version = ctx_.pages.next_version();
@@ -263,7 +301,8 @@ cache::descriptor& write_applier::new_page(u32 min_blocks) {
   return d;
 }
 
-void write_applier::make_space(tree& t, resident_path& path, u32 level, cbytes key, u32 index,
+/// RETURNS: false if it derailed; then nothing has changed.
+bool write_applier::make_space(tree& t, resident_path& path, u32 level, cbytes key, u32 index,
                                u32 value_length, bool ascending) {
   cache::descriptor& d = *path.page[level];
   if (level + 1 == path.height) return push_down(t, path);
@@ -285,13 +324,15 @@ void write_applier::make_space(tree& t, resident_path& path, u32 level, cbytes k
     return make_space(t, path, level + 1, separator, path.slot[level + 1] + 1, fanout_value,
                       ascending && path.slot[level + 1] + 1 == up.count());
   }
-  split(t, path, level, at);
+  return split(t, path, level, at);
 }
 
-void write_applier::push_down(tree& t, resident_path& path) {
-  ++ctx_.stats.push_downs;
+bool write_applier::push_down(tree& t, resident_path& path) {
   cache::descriptor& root = *path.page[path.height - 1];
-  cache::descriptor& child = new_page(next_size(root, 1));
+  const u32 blocks = next_size(root, 1);
+  if (derailed(t, has_page(blocks) && path.height < max_height)) return false;
+  ++ctx_.stats.push_downs;
+  cache::descriptor& child = new_page(blocks);
   inherit(root, child);
   page_ref ref{child.addr, child.gen};
   page_writer c = change(child, true);
@@ -309,11 +350,13 @@ void write_applier::push_down(tree& t, resident_path& path) {
   w.put_le<u64>(node_header_offset + offsetof(node_header, byte_count), counted);
   insert_child(w, 0, {}, ref);
   t.height_hint = level + 1u;
+  return true;
 }
 
-void write_applier::grow(tree& t, resident_path& path, u32 level, u32 blocks) {
-  ++ctx_.stats.growths;
+bool write_applier::grow(tree& t, resident_path& path, u32 level, u32 blocks) {
   cache::descriptor& old = *path.page[level];
+  if (derailed(t, has_page(blocks) && (t.order == nullptr || planned_free(old.addr)))) return false;
+  ++ctx_.stats.growths;
   cache::descriptor& larger = new_page(blocks);
   inherit(old, larger);
   page_writer w = change(larger, true);
@@ -321,11 +364,13 @@ void write_applier::grow(tree& t, resident_path& path, u32 level, u32 blocks) {
   larger.ascending = old.ascending;
   set_child(change(*path.page[level + 1], true), path.slot[level + 1], {larger.addr, larger.gen});
   free_page(old);
+  return true;
 }
 
-void write_applier::split(tree& t, resident_path& path, u32 level, const split_point& at) {
-  ++ctx_.stats.splits;
+bool write_applier::split(tree& t, resident_path& path, u32 level, const split_point& at) {
   cache::descriptor& left = *path.page[level];
+  if (derailed(t, has_page(left.addr.blocks()))) return false;
+  ++ctx_.stats.splits;
   cache::descriptor& parent = *path.page[level + 1];
   cache::descriptor& right = new_page(left.addr.blocks());
   inherit(left, right);
@@ -341,7 +386,7 @@ void write_applier::split(tree& t, resident_path& path, u32 level, const split_p
   split_node(l, r, at, {left.addr, left.gen}, right_ref, ctx_.pages.store_id(), scratch);
   insert_child(p, path.slot[level + 1] + 1, separator, right_ref);
   if (at.insert_right && node_view(r).count() == 0) right.ascending = left.ascending;
-  (void)t;
+  return true;
 }
 
 // --- giving space back ---
@@ -471,8 +516,9 @@ void write_applier::pull_up(tree& t, resident_path& path) {
 /// The root page of a new tree, and its number from the root block.
 void write_applier::create_root(write_item& item) {
   cache::descriptor& block = engine_.root_block();
-  tree_record& rec = op_.created_;
-  std::memcpy(&rec, item.value.data(), sizeof rec);
+  tree_record& rec = op_.created_.record;
+  PLEACH_ASSERT(item.value.size() <= sizeof op_.created_);
+  std::memcpy(&op_.created_, item.value.data(), item.value.size());
   page_writer w = change(block, false);
   const auto& root_now = *reinterpret_cast<const root_record*>(block.reader().base());
   rec.id = root_now.next_tree_id;
@@ -488,7 +534,7 @@ void write_applier::create_root(write_item& item) {
     engine_.require_feature(feature_key_orders);
   format_root(change(page, true), page.addr, ctx_.pages.store_id(), rec.id, page.gen,
               leaf_shape(rec));
-  item.value = {reinterpret_cast<const std::byte*>(&rec), sizeof rec};
+  item.value = {reinterpret_cast<const std::byte*>(&op_.created_), item.value.size()};
 }
 
 void write_applier::remove_root(const write_item& item) {

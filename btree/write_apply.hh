@@ -15,7 +15,8 @@
 //
 // Nothing here waits, allocates frames, or fails: space, frames and pins were taken before. Where
 // an optional step (merge, unlink, pull-up) lacks something it is left out; where a necessary one
-// does, the plan was wrong and the process stops.
+// does, the plan was wrong and the process stops; but in a tree with a comparator, which may have
+// contradicted itself, the change is left out and the op ends with `corrupt`.
 #pragma once
 
 #include "btree/write_op.hh"
@@ -52,11 +53,15 @@ class write_applier {
   void remove_root(const write_item& item);
   void drop_extent(const record& old);
 
-  void make_space(tree& t, resident_path& path, u32 level, cbytes key, u32 index, u32 value_length,
+  bool derailed(const tree& t, bool as_planned);
+  bool is_pinned(const tree& t, const cache::descriptor& d) const;
+  void give_back_value(const write_item& item, u8 flags);
+
+  bool make_space(tree& t, resident_path& path, u32 level, cbytes key, u32 index, u32 value_length,
                   bool ascending);
-  void push_down(tree& t, resident_path& path);
-  void grow(tree& t, resident_path& path, u32 level, u32 blocks);
-  void split(tree& t, resident_path& path, u32 level, const split_point& at);
+  bool push_down(tree& t, resident_path& path);
+  bool grow(tree& t, resident_path& path, u32 level, u32 blocks);
+  bool split(tree& t, resident_path& path, u32 level, const split_point& at);
 
   bool unlink(tree& t, resident_path& path);
   void merge_upwards(tree& t, resident_path& path);
@@ -68,6 +73,11 @@ class write_applier {
   pinned_page* planned(const cache::descriptor& d);
   u32 next_size(const cache::descriptor& d, u32 node_class);
   void inherit(const cache::descriptor& from, const cache::descriptor& to);
+  bool find_page(u32 min_blocks, u32& best, u32& best_run) const;
+  bool has_page(u32 min_blocks) const {
+    u32 best, run;
+    return find_page(min_blocks, best, run);
+  }
   cache::descriptor& new_page(u32 min_blocks);
   void add_counts(tree& t, i64 records, i64 bytes);
   void flush_counts();

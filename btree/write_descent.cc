@@ -52,10 +52,8 @@ bool pinned_page::restructured() const {
 
 bool pinned_page::stands(cbytes key, bool below) const {
   if (!d->resident() || d->header().tree_id != t->id) return false;
-  node_view n(d->reader());
-  if (!below) return n.covers(key);
-  return compare_keys(n.low_fence(), key) < 0 &&
-         (!n.has_high_fence() || compare_keys(key, n.high_fence()) <= 0);
+  node_view n = t->view(*d);
+  return below ? n.covers_below(key) : n.covers(key);
 }
 
 /// Pins the root, for its counts, and the leaf that the caller's cookie names, if it holds the key.
@@ -66,7 +64,7 @@ void write_op::enter_by_cookie() {
   tree& t = *item.t;
   cache::descriptor* leaf = near_->leaf(t);
   cache::descriptor* root = ctx_->pages.find_resident(t.root);
-  if (leaf == nullptr || root == nullptr || !node_view(leaf->reader()).covers(item.key) ||
+  if (leaf == nullptr || root == nullptr || !t.view(*leaf).covers(item.key) ||
       t.root.addr.blocks() + leaf->addr.blocks() > grant_.amount) {
     ++ctx_->stats.cookie_misses;
     return;
@@ -95,8 +93,10 @@ bool write_op::leaf_alone(const write_plan& plan) {
     case change::UPSERT:
       return true;
     case change::DELETE: {
-      node_view n(pins_[static_cast<u32>(item.leaf)].d->reader());
-      record old = n.at(n.find(item.key).index);
+      node_view n = item.t->view(*pins_[static_cast<u32>(item.leaf)].d);
+      const search_result at = n.find(item.key);
+      if (!at.found) return false;
+      record old = n.at(at.index);
       return n.count() > 1 && !is_sparse(n, record_bytes(static_cast<u32>(old.key_suffix.size()),
                                                          static_cast<u32>(old.value.size())) +
                                                 static_cast<u32>(sizeof(slot)));
@@ -113,7 +113,7 @@ void write_op::remember_leaf() {
   cache::descriptor& d = *pins_[static_cast<u32>(item.leaf)].d;
   near_->clear();
   if (!d.resident() || d.header().tree_id != item.t->id) return;
-  node_view n(d.reader());
+  node_view n = item.t->view(d);
   if (n.is_leaf() && n.covers(item.key)) near_->set(*item.t, d, leaf_cookie::no_slot);
 }
 
@@ -153,7 +153,7 @@ sm::step write_op::down() {
     } else {
       pinned_page& p = pins_[static_cast<u32>(stand_)];
       if (!p.stands(key, below)) return start_again(ctx_->stats.restart_stale);
-      node_view n(p.d->reader());
+      node_view n = t->view(*p.d);
       if (n.is_leaf()) {
         if (probe_ >= 0) {
           pins_[static_cast<u32>(probe_)].probed = true;
@@ -195,7 +195,7 @@ void write_op::read_ahead() {
     page_ref ref = items_[i].t->root;
     cache::descriptor* d;
     while ((d = pages.find_resident(ref)) != nullptr) {
-      node_view n(d->reader());
+      node_view n = items_[i].t->view(*d);
       if (n.is_leaf() || n.count() == 0) break;
       ref = n.child(n.find_child(items_[i].key));
     }

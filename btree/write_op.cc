@@ -49,7 +49,7 @@ void write_op::prepare(context& c, std::span<write_item> items, bool durable) {
   stand_ = probe_ = -1;
   pinned_units_ = 0;
   next_extent_ = 0;
-  extent_running_ = allocated_ = applied_ = false;
+  extent_running_ = allocated_ = applied_ = derailed_ = false;
   ask_ = 0;
   near_ = nullptr;
   near_tried_ = shortcut_ = false;
@@ -139,7 +139,7 @@ write_op::edited write_op::edit() {
   write_item& item = items_.front();
   const pinned_page& leaf = pins_[static_cast<u32>(item.leaf)];
   if (!leaf.stands(item.key, false)) return edited::STALE;
-  node_view n(leaf.d->reader());
+  node_view n = item.t->view(*leaf.d);
   search_result at = n.find(item.key);
   record old = at.found ? n.at(at.index) : record{};
   out.lsn = leaf.d->last_lsn;
@@ -283,6 +283,12 @@ sm::step write_op::check() {
   return go(ACT);
 }
 
+/// For the applier.
+void write_op::derail(const tree& t) {
+  derailed_ = true;
+  bad_ = t.root.addr;
+}
+
 sm::step write_op::act() {
   write_applier(*this).run();
   return go(CAPTURE);
@@ -300,6 +306,7 @@ sm::step write_op::capture() {
 
 sm::step write_op::commit() {
   txn::engine& e = ctx_->engine;
+  if (derailed_) return fail(errc::corrupt);
   if (PLEACH_PLANTED("commit_not_awaited")) return go(CLEANUP);
   if (!durable_ || e.reached(txn::watermark::DURABLE) >= out.lsn) return go(CLEANUP);
   if (!is_ok(e.health())) return fail(errc::outcome_unknown);

@@ -27,7 +27,7 @@
 //    gives the shortcut up for the path, in PLAN, or starts again, in CHECK.
 // I4 A leaf that was emptied is unlinked in the same transaction, unless its neighbour has no room
 //    for the wider fence: then it stays, empty and legal, and is counted (`empties_kept`).
-// I4 An editor is asked in the tick of PLAN or CHECK, before anything is changed, and what it says
+// I5 An editor is asked in the tick of PLAN or CHECK, before anything is changed, and what it says
 //    is done to the very record that it saw. One that fails leaves no trace.
 #pragma once
 
@@ -98,6 +98,13 @@ struct large_values {
   value_read_op reader;
   std::vector<known_map> maps;
 };
+
+/// The value of a catalogue record, with room for the longest name of a comparator.
+struct named_record {
+  tree_record record{};
+  char comparator[max_comparator_name_bytes] = {};
+};
+static_assert(sizeof(named_record) == sizeof(tree_record) + max_comparator_name_bytes);
 
 /// A pinned page and what the plan says about it.
 struct pinned_page {
@@ -182,7 +189,7 @@ class write_op final : public sm::machine<write_op> {
   length_fault wrong_length() const { return wrong_length_; }
   /// CREATE_TREE: the record that was written.
   /// REQUIRES: done with ok.
-  const tree_record& created() const { return created_; }
+  const tree_record& created() const { return created_.record; }
   /// True once the changes are visible, in group `out.lsn`, whatever came afterwards (cancelled
   /// while it waited to be durable).
   bool applied() const { return applied_; }
@@ -236,6 +243,7 @@ class write_op final : public sm::machine<write_op> {
   void read_ahead();
   void leave_path();
   void give_back();
+  void derail(const tree& t);
   u64 first_grant() const;
   u64 grant_limit() const;
   void remember_versions();
@@ -278,13 +286,14 @@ class write_op final : public sm::machine<write_op> {
   bool extent_running_ = false;
   bool allocated_ = false;
   bool applied_ = false;
+  bool derailed_ = false;  ///< ACT left something out: a comparator contradicted itself
   txn::alloc_op alloc_op_;
   txn::extent_op extent_op_;
   value_reference old_reference_{};
   bool old_is_read_ = false;
   bool old_map_only_ = false;
   std::unique_ptr<large_values> large_;
-  tree_record created_{};
+  named_record created_;
 };
 
 }  // namespace pleach::btree

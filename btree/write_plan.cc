@@ -193,7 +193,7 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
   bool alone = op_.items_.size() == 1;
   pinned_page& leaf = op_.pins_[static_cast<u32>(item.leaf)];
   if (!leaf.d->resident() || leaf.level != 0) return !(out.stale = true);
-  node_view n(leaf.d->reader());
+  node_view n = item.t->view(*leaf.d);
   if (n.header().tree_id != item.t->id || !n.covers(item.key)) return !(out.stale = true);
   search_result r = n.find(item.key);
   op_.out.lsn = leaf.d->last_lsn;
@@ -402,7 +402,7 @@ void write_planner::plan_merges(write_plan& out, pinned_page& leaf, u32 erased_b
     node_view n(p->d->reader());
     pinned_page& parent = op_.pins_[static_cast<u32>(p->parent)];
     if (!is_sparse(n, without)) return;
-    node_view up(parent.d->reader());
+    node_view up = p->t->view(*parent.d);
     u32 i = up.find_child(n.low_fence());
     bool any = false;
     for (u32 j : {i + 1, i - 1}) {

@@ -33,6 +33,21 @@ void append_key(std::string& text, const std::shared_ptr<tree_state>& t, std::st
   internal::turn_in(t->open->t, key.data(), reinterpret_cast<std::byte*>(text.data() + at));
 }
 
+/// By tree, key and place in the batch.
+void sort(std::vector<btree::write_item>& items) {
+  const auto before = [](const btree::write_item& a, const btree::write_item& b) {
+    if (a.t->id != b.t->id) return a.t->id < b.t->id;
+    const int c = a.t->compare(a.key, b.key);
+    return c != 0 ? c < 0 : a.sequence < b.sequence;
+  };
+  const bool bytewise = std::none_of(
+      items.begin(), items.end(), [](const btree::write_item& i) { return i.t->order != nullptr; });
+  if (bytewise) return std::sort(items.begin(), items.end(), before);
+  // A heap stays within its bounds whatever a comparator answers; std::sort need not.
+  std::make_heap(items.begin(), items.end(), before);
+  std::sort_heap(items.begin(), items.end(), before);
+}
+
 class batch_body final : public body {
  public:
   btree::write_op op;
@@ -93,12 +108,7 @@ operation batch::commit(durability d) {
     i.sequence = static_cast<u32>(s.items.size());
     s.items.push_back(i);
   }
-  std::sort(s.items.begin(), s.items.end(),
-            [](const btree::write_item& a, const btree::write_item& b) {
-              if (a.t->id != b.t->id) return a.t->id < b.t->id;
-              int c = btree::compare_keys(a.key, b.key);
-              return c != 0 ? c < 0 : a.sequence < b.sequence;
-            });
+  sort(s.items);
   if (store->c == nullptr || store->c->closed)
     return operation_access::refuse(store, errc::tree_closed);
   return operation_access::with<batch_body>(store, [&](batch_body& b) {

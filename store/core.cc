@@ -144,6 +144,7 @@ attempt<void> core::bring_up() {
   ctx.reset(new btree::context{*engine, *pages, loop});
   ctx->max_node_blocks = node_blocks;
   if (options.max_run_blocks != 0) ctx->max_run_blocks = options.max_run_blocks;
+  ctx->orders = options.orders;
   ctx->scratch = scratch_.get();
   ctx->scratch_bytes = node_blocks * block_bytes;
   catalogue = std::make_unique<btree::tree>(*ctx);
@@ -185,12 +186,13 @@ attempt<void> core::finish_drops() {
 
 std::shared_ptr<open_tree> core::tree_for(const std::shared_ptr<core>& self,
                                           std::string_view tree_name,
-                                          const btree::tree_record& record) {
+                                          const btree::tree_record& record,
+                                          std::string_view comparator) {
   auto found = trees_.find(tree_name);
   if (found != trees_.end())
     if (auto live = found->second.lock(); live && live->t.id == record.id) return live;
   auto made = std::make_shared<open_tree>(self);
-  btree::adopt(made->t, record);
+  if (!btree::adopt(made->t, record, comparator)) return nullptr;
   made->t.name = tree_name;
   trees_.insert_or_assign(std::string(tree_name), made);
   return made;

@@ -10,6 +10,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "be/io/device.hh"
@@ -27,6 +28,8 @@ struct core_options {
   /// Simulation: values of more blocks have a map, of runs about so long; 0 = as long as a run can
   /// be.
   u32 max_run_blocks = 0;
+  /// Orders that trees may name.
+  std::map<std::string, btree::registered_order, std::less<>> orders{};
 };
 
 /// A failure of a blocking call, with a sentence for a person.
@@ -73,9 +76,15 @@ class core {
 
   attempt<void> grow(u64 new_bytes);
 
-  /// RETURNS: the open tree of that catalogue record, shared with other handles.
+  /// RETURNS: the open tree of that catalogue record, shared with other handles; null if its
+  /// `comparator` is not there.
   std::shared_ptr<open_tree> tree_for(const std::shared_ptr<core>& self, std::string_view name,
-                                      const btree::tree_record& record);
+                                      const btree::tree_record& record,
+                                      std::string_view comparator = {});
+  /// RETURNS: the name of a comparator that is not there, for answers: lives as long as the core.
+  const char* missing(std::string_view comparator) {
+    return missing_.emplace(comparator).first->c_str();
+  }
   /// The tree was dropped: its handles end, and its name is free.
   void forget(std::string_view name);
 
@@ -101,6 +110,7 @@ class core {
 
   std::map<std::string, std::weak_ptr<open_tree>, std::less<>> trees_;
   std::unique_ptr<std::byte[]> scratch_;
+  std::set<std::string, std::less<>> missing_;
 };
 
 }  // namespace pleach::store_layer

@@ -36,6 +36,12 @@ struct cursor::state {
     internal::turn_in(tree->open->t, given.data(), reinterpret_cast<std::byte*>(to_room.data()));
     return to_room;
   }
+  /// Both as the engine keeps them.
+  bool before(std::string_view a, std::string_view b) const {
+    const btree::registered_order* order =
+        tree != nullptr && tree->open != nullptr ? tree->open->t.order : nullptr;
+    return btree::compare_in(order, as_bytes(a), as_bytes(b)) < 0;
+  }
   /// The cursor stands at `key` now.
   void arrive() {
     at = place::AT;
@@ -58,7 +64,7 @@ struct cursor::state {
   }
   /// Is the record at `index` of the copy in the range?
   bool in_range(u32 index) const {
-    btree::node_view leaf(page_reader(copy.bytes, copy.size));
+    const btree::node_view leaf(page_reader(copy.bytes, copy.size), tree->open->t.order);
     return (from.empty() || leaf.compare(index, as_bytes(from)) >= 0) &&
            (to.empty() || leaf.compare(index, as_bytes(to)) < 0);
   }
@@ -151,14 +157,15 @@ operation cursor::seek(std::string_view key) {
   if (s.has_integers() && !internal::fits(s.tree->open->t, key, true))
     return operation_access::refuse_key(*s.tree, key);
   key = s.turned(key, s.sought);
-  return move(s, btree::seek::AT_LEAST, std::max<std::string_view>(key, s.from), true);
+  if (s.before(key, s.from)) key = s.from;
+  return move(s, btree::seek::AT_LEAST, key, true);
 }
 operation cursor::seek_at_most(std::string_view key) {
   state& s = *state_;
   if (s.has_integers() && !internal::fits(s.tree->open->t, key, true))
     return operation_access::refuse_key(*s.tree, key);
   key = s.turned(key, s.sought);
-  if (!s.to.empty() && key >= s.to) return last();
+  if (!s.to.empty() && !s.before(key, s.to)) return last();
   return move(s, btree::seek::AT_MOST, key, false);
 }
 operation cursor::first() {

@@ -22,9 +22,10 @@ sm::step drop_op::tick(phase p) noexcept {
       if (record_.state != btree::TREE_LIVE) return fail(errc::unknown_tree);
       btree::adopt(tree_, record_);
       record_.state = btree::TREE_DROPPING;
-      cbytes marked{reinterpret_cast<const std::byte*>(&record_), sizeof record_};
-      write_.prepare(*core_->catalogue, btree::change::UPDATE, as_bytes(name_), marked, nullptr,
-                     true);
+      // The name of a comparator may follow.
+      std::memcpy(value_.data(), &record_, sizeof record_);
+      write_.prepare(*core_->catalogue, btree::change::UPDATE, as_bytes(name_), as_bytes(value_),
+                     nullptr, true);
       return sub(write_, RECLAIM);
     }
     case RECLAIM:

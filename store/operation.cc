@@ -32,10 +32,12 @@ class refused_body final : public body {
  public:
   refused_op op;
   btree::length_fault lengths;
+  const char* missing = nullptr;
   sm::op& engine_op() override { return op; }
   void finish(answer& a) override {
     a.wanted_bytes = lengths.wanted;
     a.given_bytes = lengths.given;
+    a.missing = missing;
   }
 };
 }  // namespace
@@ -59,10 +61,12 @@ errc store_state::check_blocking() {
   return is_ok(e) && c->loop.in_callback() ? errc::invalid : e;
 }
 
-operation operation_access::refuse(store_state* s, errc code, btree::length_fault lengths) {
+operation operation_access::refuse(store_state* s, errc code, btree::length_fault lengths,
+                                   const char* missing) {
   return with<refused_body>(s, [&](refused_body& b) {
     b.op.code = code;
     b.lengths = lengths;
+    b.missing = missing;
   });
 }
 
@@ -181,6 +185,7 @@ std::string answer::text() const {
     page_addr a(page);
     t += " (page " + std::to_string(a.block()) + "+" + std::to_string(a.blocks()) + ")";
   }
+  if (missing != nullptr) t += std::string(": ") + missing;
   if (wanted_bytes != 0)
     t += ": " + std::to_string(wanted_bytes) + " bytes, not " + std::to_string(given_bytes);
   return t;

@@ -118,6 +118,9 @@ std::expected<check_report, error> store::check(
       add(fmt::format("superblock {}", copy),
           "corrupt: this copy is damaged; another one was used");
   btree::verifier v(*c.ctx, add, progress);
+  v.on_unchecked([&](std::string where, std::string what) {
+    report.unchecked.push_back({std::move(where), std::move(what)});
+  });
   auto totals = v.run();
   if (!totals)
     return std::unexpected(

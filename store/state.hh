@@ -83,7 +83,8 @@ struct operation_access {
         &init);
   }
   /// An operation that ends with `code` without having done anything.
-  static operation refuse(store_state* s, errc code, btree::length_fault lengths = {});
+  static operation refuse(store_state* s, errc code, btree::length_fault lengths = {},
+                          const char* missing = nullptr);
   /// The same for a key that does not fit the tree (store/key_order.hh).
   static operation refuse_key(const tree_state& t, std::string_view key) {
     return refuse(t.store.get(), errc::wrong_key_length,

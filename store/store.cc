@@ -218,8 +218,26 @@ std::expected<void, error> store::format(const std::string& path, const format_o
   return {};
 }
 
+namespace {
+/// The program's comparators for the core.
+std::expected<void, error> register_orders(const open_options& o, store_layer::core_options& to) {
+  for (const comparator& c : o.comparators) {
+    const bool sound = !c.name.empty() && c.name.size() <= btree::max_comparator_name_bytes &&
+                       c.name.find('\0') == std::string::npos && c.compare != nullptr;
+    if (!sound || !to.orders.emplace(c.name, btree::registered_order{c.compare, c.datum}).second)
+      return refuse(errc::bad_argument,
+                    fmt::format("registering comparator \"{}\": a name has 1 to {} bytes, none of "
+                                "them zero, stands once, and has a function",
+                                c.name, btree::max_comparator_name_bytes));
+  }
+  return {};
+}
+}  // namespace
+
 std::expected<store, error> store::open(const std::string& path, const open_options& o) {
   sm::environment& env = sm::system_environment();
+  store_layer::core_options co;
+  if (auto known = register_orders(o, co); !known) return std::unexpected(known.error());
   io::open_options oo;
   oo.kind = backend_of(o.device);
   oo.read_only = o.read_only;
@@ -227,7 +245,6 @@ std::expected<store, error> store::open(const std::string& path, const open_opti
   if (!dev) return refuse_path("opening", path, dev.error());
   auto s = std::make_shared<store_state>();
   s->path = path;
-  store_layer::core_options co;
   co.cache_bytes = o.cache_bytes;
   co.read_only = o.read_only;
   auto c = core::open(env, std::move(*dev), co, path);
@@ -238,6 +255,8 @@ std::expected<store, error> store::open(const std::string& path, const open_opti
 
 std::expected<store, error> store::open_memory(std::uint64_t size_bytes, const open_options& o) {
   sm::environment& env = sm::system_environment();
+  store_layer::core_options co;
+  if (auto known = register_orders(o, co); !known) return std::unexpected(known.error());
   auto dev = io::make_memory_device(size_bytes / block_bytes * block_bytes);
   store_layer::format_spec spec;
   spec.log_bytes = std::min<u64>(64ull << 20, std::max<u64>(size_bytes / 8, 1 << 20));
@@ -247,7 +266,6 @@ std::expected<store, error> store::open_memory(std::uint64_t size_bytes, const o
     return std::unexpected(internal::public_error(f.error()));
   auto s = std::make_shared<store_state>();
   s->path = "(memory)";
-  store_layer::core_options co;
   co.cache_bytes = o.cache_bytes;
   auto c = core::open(env, std::move(dev), co, s->path);
   if (!c) return std::unexpected(internal::public_error(c.error()));
@@ -345,7 +363,7 @@ class create_body final : public body {
  public:
   std::shared_ptr<store_state> store;
   std::string name;
-  btree::tree_record record{};
+  btree::named_record record;
   tree* out = nullptr;
   btree::write_op op;
   sm::op& engine_op() override { return op; }
@@ -353,7 +371,10 @@ class create_body final : public body {
     a.page = op.bad_page().raw;
     if (a.code != 0) return;
     auto t = std::make_shared<tree_state>();
-    t->open = store->c->tree_for(store->c, name, op.created());
+    const std::string_view comparator(record.comparator,
+                                      ::strnlen(record.comparator, sizeof record.comparator));
+    t->open = store->c->tree_for(store->c, name, op.created(), comparator);
+    PLEACH_ASSERT(t->open != nullptr);  // the comparator was there when the operation was made
     t->store = store;
     operation_access::set(*out, std::move(t));
   }
@@ -369,17 +390,20 @@ class open_body final : public body {
   void finish(answer& a) override {
     a.page = op.bad_page().raw;
     btree::tree_record rec;
+    std::string_view comparator;
     if (a.code == static_cast<u32>(errc::not_found)) a.code = static_cast<u32>(errc::unknown_tree);
     if (a.code != 0) return;
-    if (!btree::parse_tree_record(as_bytes(value), rec)) {
+    if (!btree::parse_tree_record(as_bytes(value), rec, &comparator)) {
       a.code = static_cast<u32>(errc::corrupt);
     } else if (rec.state != btree::TREE_LIVE) {
       a.code = static_cast<u32>(errc::unknown_tree);
     } else {
       auto t = std::make_shared<tree_state>();
-      t->open = store->c->tree_for(store->c, name, rec);
+      t->open = store->c->tree_for(store->c, name, rec, comparator);
       t->store = store;
-      operation_access::set(*out, std::move(t));
+      if (t->open != nullptr) return operation_access::set(*out, std::move(t));
+      a.code = static_cast<u32>(errc::unknown_comparator);
+      a.missing = store->c->missing(comparator);
     }
   }
 };
@@ -416,20 +440,28 @@ operation store::create_tree(std::string_view name, const tree_options& o, tree&
     return operation_access::refuse(s, errc::impossible_lengths);
   if (!btree::order_possible(static_cast<u32>(o.order), o.key_bytes))
     return operation_access::refuse(s, errc::impossible_order);
+  const bool registered = o.order == key_order::registered;
+  if (o.comparator.empty() == registered) return operation_access::refuse(s, errc::bad_argument);
+  if (registered && !s->c->ctx->orders.contains(o.comparator))
+    return operation_access::refuse(s, errc::unknown_comparator, {}, s->c->missing(o.comparator));
   return operation_access::with<create_body>(s, [&](create_body& b) {
     b.store = state_;
     b.name = name;
     b.out = &out;
-    b.record.state = btree::TREE_LIVE;
-    b.record.node_blocks = static_cast<u16>(blocks);
-    b.record.order = static_cast<u16>(o.order);
-    b.record.key_bytes = static_cast<u16>(o.key_bytes);
-    b.record.value_bytes = static_cast<u16>(o.value_bytes);
-    if (!o.prefix_compression) b.record.flags = b.record.flags | btree::TREE_NO_PREFIX;
-    if (!o.suffix_truncation) b.record.flags = b.record.flags | btree::TREE_NO_TRUNCATION;
-    btree::choose_leaf_layout(b.record);
+    btree::tree_record& record = b.record.record;
+    record.state = btree::TREE_LIVE;
+    record.node_blocks = static_cast<u16>(blocks);
+    record.order = static_cast<u16>(o.order);
+    record.key_bytes = static_cast<u16>(o.key_bytes);
+    record.value_bytes = static_cast<u16>(o.value_bytes);
+    if (!o.prefix_compression) record.flags = record.flags | btree::TREE_NO_PREFIX;
+    if (!o.suffix_truncation) record.flags = record.flags | btree::TREE_NO_TRUNCATION;
+    btree::choose_leaf_layout(record);
+    std::memcpy(b.record.comparator, o.comparator.data(), o.comparator.size());
     b.op.prepare(*s->c->catalogue, btree::change::CREATE_TREE, as_bytes(b.name),
-                 {reinterpret_cast<const std::byte*>(&b.record), sizeof b.record}, nullptr, true);
+                 {reinterpret_cast<const std::byte*>(&b.record),
+                  sizeof(btree::tree_record) + o.comparator.size()},
+                 nullptr, true);
   });
 }
 
@@ -478,7 +510,8 @@ std::expected<std::vector<tree_info>, error> store::trees() {
                                 sentence_of(read.out.code), read.bad_page().block()));
     from = key + '\0';
     btree::tree_record rec;
-    if (!btree::parse_tree_record(as_bytes(value), rec))
+    std::string_view comparator;
+    if (!btree::parse_tree_record(as_bytes(value), rec, &comparator))
       return refuse(errc::corrupt,
                     fmt::format("{}: corrupt: the catalogue's record of \"{}\"", s.path, key));
     tree_info info;
@@ -489,6 +522,8 @@ std::expected<std::vector<tree_info>, error> store::trees() {
     info.value_bytes = rec.value_bytes;
     info.dropping = rec.state == btree::TREE_DROPPING;
     info.order = static_cast<key_order>(u16{rec.order});
+    info.comparator = comparator;
+    info.comparator_known = comparator.empty() || c.ctx->orders.contains(comparator);
     info.prefix_compression = (rec.flags & btree::TREE_NO_PREFIX) == 0;
     info.suffix_truncation = (rec.flags & btree::TREE_NO_TRUNCATION) == 0;
     btree::load_op load;

@@ -52,6 +52,7 @@ enum class error_class : u16 {
   X(wrong_value_length, invalid, 10, "the tree's values have another, fixed length")          \
   X(impossible_lengths, invalid, 11, "fixed lengths too large for the tree's nodes")          \
   X(impossible_order, invalid, 12, "integers are keys of one length of 1 to 16 bytes")        \
+  X(empty_key, invalid, 13, "a tree with a comparator takes no empty key")                    \
   X(no_space, no_space, 1, "no space left in the store")                                      \
   X(device_full, no_space, 2, "no space left on the device below the store")                  \
   X(no_credit, no_credit, 1, "the log has no room for this transaction")                      \
@@ -71,6 +72,7 @@ enum class error_class : u16 {
   X(device_gone, io, 2, "the device is gone")                                                 \
   X(unsupported, unsupported, 1, "not supported by this build or device")                     \
   X(newer_format, unsupported, 2, "the store uses a feature that this program does not know") \
+  X(unknown_comparator, unsupported, 3, "the comparator of the tree is not registered")       \
   X(read_only, read_only, 1, "read-only")                                                     \
   X(too_large, too_large, 1, "too large")                                                     \
   X(key_too_large, too_large, 2, "the key is too large")                                      \

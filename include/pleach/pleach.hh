@@ -59,6 +59,8 @@ struct answer {
   std::uint64_t page = 0;  ///< address of the page that a `corrupt` or `io` is about, else 0
   std::uint32_t wanted_bytes = 0;  ///< of wrong_key_length, wrong_value_length: the tree's length
   std::uint32_t given_bytes = 0;   ///< and that of the key or value given
+  /// What is missing, by name (the comparator of a tree), or null; lives until the store is closed.
+  const char* missing = nullptr;
 
   bool ok() const { return code == 0; }
   explicit operator bool() const { return ok(); }
@@ -77,10 +79,23 @@ struct error {
 
 enum class device_kind : std::uint8_t { automatic, uring, threads };
 
+/// A key order of the program, for trees whose catalogue record names it
+/// (tree_options::comparator).
+struct comparator {
+  std::string name;  ///< 1 to 64 bytes; a new order needs a new name
+  /// RETURNS: <0, 0, >0, the same for the same keys for ever, on every machine. Keys that it calls
+  /// equal stay different keys, told apart by their bytes. It never sees an empty key, must not
+  /// use the store, and must not throw. One that contradicts itself gives wrong results and
+  /// `corrupt`, no worse.
+  int (*compare)(std::string_view a, std::string_view b, void* datum) = nullptr;
+  void* datum = nullptr;  ///< lives as long as the store is open
+};
+
 struct open_options {
   std::uint64_t cache_bytes = 256ull << 20;  ///< the store's whole memory budget, a hard limit
   device_kind device = device_kind::automatic;
-  bool read_only = false;  ///< shares with other readers; writes nothing, ever
+  bool read_only = false;                 ///< shares with other readers; writes nothing, ever
+  std::vector<comparator> comparators{};  ///< that trees may name
 };
 
 struct format_options {
@@ -100,6 +115,10 @@ enum class key_order : std::uint8_t {
   /// as a bound, or a place to begin at, the empty key stands for none.
   unsigned_integers = 2,
   signed_integers = 3,  ///< two's complement
+  /// By the comparator that tree_options::comparator names. Such a tree opens only where it is
+  /// registered (`unsupported` names it otherwise), takes no empty key, and compares whole keys:
+  /// no prefix compression, no suffix truncation.
+  registered = 4,
 };
 
 struct tree_options {
@@ -115,6 +134,7 @@ struct tree_options {
   /// Inner nodes hold the shortest keys that tell their children apart. Off: whole keys.
   bool suffix_truncation = true;
   key_order order = key_order::raw;
+  std::string_view comparator{};  ///< its name, with key_order::registered
 };
 
 /// When a commit is acknowledged.
@@ -140,6 +160,8 @@ struct tree_info {
   bool dropping = false;
   bool prefix_compression = true, suffix_truncation = true;
   key_order order = key_order::raw;
+  std::string comparator;        ///< its name, with key_order::registered
+  bool comparator_known = true;  ///< it is registered here, or there is none
 };
 
 struct limits {
@@ -170,6 +192,7 @@ struct check_report {
   bool clean = true;
   std::vector<problem> problems;  ///< the first 1000
   std::uint64_t problem_count = 0;
+  std::vector<problem> unchecked;  ///< what could not be looked at, and why; no problem by itself
   std::uint64_t pages = 0, records = 0, trees = 0, blocks_used = 0, blocks_free = 0, log_groups = 0;
 };
 
@@ -227,7 +250,7 @@ class operation {
   void await_suspend(std::coroutine_handle<> h);
   answer await_resume() const noexcept { return answer_; }
 
-  static constexpr std::size_t room_bytes = 2432;
+  static constexpr std::size_t room_bytes = 2560;
 
  private:
   friend class store;

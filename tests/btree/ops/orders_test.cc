@@ -2,7 +2,9 @@
 // operations what std::map with that order does: writes of each kind, batches, slants both ways,
 // bounded steps, counts, multi-gets, cursors both ways and within ranges, large values; through
 // splits and merges, with keys that share long beginnings, negative numbers, and the least and
-// greatest integers; and after reopening. Integers of a wrong length are refused everywhere.
+// greatest integers, comparators of the program; and after reopening. Integers of a wrong length
+// are refused everywhere. A comparator that is missing is named; one that contradicts itself harms
+// its own tree only.
 #include <algorithm>
 #include <cstring>
 #include <map>
@@ -35,10 +37,56 @@ bool by_signed(const std::string& a, const std::string& b) {
   return negative(a) != negative(b) ? negative(a) : by_unsigned(a, b);
 }
 
+// Comparators: the order of bytes from the other end, and one that takes large letters for small
+// ones, which leaves keys equal that are not.
+bool by_reverse(const std::string& a, const std::string& b) {
+  return b < a;
+}
+std::string small(std::string_view s) {
+  std::string to(s);
+  for (char& c : to) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return to;
+}
+bool by_letters(const std::string& a, const std::string& b) {
+  const int c = small(a).compare(small(b));
+  return c != 0 ? c < 0 : a < b;
+}
+const std::vector<pleach::comparator> comparators = {
+    {"reverse", [](std::string_view a, std::string_view b, void*) { return b.compare(a); }},
+    {"letters",
+     [](std::string_view a, std::string_view b, void*) { return small(a).compare(small(b)); }},
+    // By length first, and then by what the datum points to: contradicts itself from call to call.
+    {"fickle",
+     [](std::string_view, std::string_view, void* state) {
+       auto& x = *static_cast<u64*>(state);
+       x = x * 6364136223846793005u + 1442695040888963407u;
+       return static_cast<int>(x >> 60) - 7;
+     },
+     new u64(7)},
+    // A circle: each key is below the third of all that follows it.
+    {"circle",
+     [](std::string_view a, std::string_view b, void*) {
+       const int x = static_cast<unsigned char>(a.back()) % 3;
+       const int y = static_cast<unsigned char>(b.back()) % 3;
+       return x == y ? a.compare(b) : (x + 1) % 3 == y ? -1 : 1;
+     }},
+};
+pleach::open_options with_comparators(u64 cache = 8 * mib) {
+  pleach::open_options o;
+  o.cache_bytes = cache;
+  o.comparators = comparators;
+  return o;
+}
+
 /// Paths that share long beginnings.
 std::string path_key(u64 n) {
   return "projects/metadata/index/of/the/third/volume/" + std::string(n % 3 * 40, 'd') + "/file-" +
          std::to_string(n * 7919 % 3000);
+}
+std::string letter_key(u64 n) {
+  std::string key = path_key(n / 3);
+  if (n % 3 == 0) key[n % key.size()] = 'D';
+  return key;
 }
 /// Around zero, at both ends, and anywhere.
 template <int BYTES>
@@ -88,6 +136,18 @@ const kind kinds[] = {
      {4096, 8, 0, false, false, key_order::unsigned_integers},
      by_unsigned,
      integer_key<8>},
+    {"reverse",
+     {.node_bytes = 4096, .order = key_order::registered, .comparator = "reverse"},
+     by_reverse,
+     path_key},
+    {"reverse, fixed",
+     {4096, 8, 8, true, true, key_order::registered, "reverse"},
+     by_reverse,
+     integer_key<8>},
+    {"letters",
+     {.node_bytes = 16384, .order = key_order::registered, .comparator = "letters"},
+     by_letters,
+     letter_key},
     {"i128", {16384, 16, 0, true, true, key_order::signed_integers}, by_signed, integer_key<16>},
 };
 
@@ -306,7 +366,7 @@ DOCTEST_TEST_CASE("trees of every order are maps of that order") {
     format(f.path, 64 * mib, 8 * mib);
     model m(k.order);
     {
-      pleach::store s = open(f.path);
+      pleach::store s = *pleach::store::open(f.path, with_comparators());
       pleach::tree t;
       require_ok(s.run(s.create_tree("t", k.options, t)));
       world(s, k, t, m).write(4000);
@@ -316,14 +376,16 @@ DOCTEST_TEST_CASE("trees of every order are maps of that order") {
         DOCTEST_CHECK(counter_of(s, "tree.merges") + counter_of(s, "tree.unlinks") > 3);
       }
     }
-    pleach::store s = open(f.path);
+    pleach::store s = *pleach::store::open(f.path, with_comparators());
     pleach::tree t = open_tree(s, "t");
     DOCTEST_CHECK(t.order() == k.options.order);
     auto all = s.trees();
     DOCTEST_REQUIRE((all && all->size() == 1));
     DOCTEST_CHECK((*all)[0].order == k.options.order);
-    DOCTEST_CHECK((*all)[0].prefix_compression == k.options.prefix_compression);
-    DOCTEST_CHECK((*all)[0].suffix_truncation == k.options.suffix_truncation);
+    const bool registered = k.options.order == key_order::registered;
+    DOCTEST_CHECK((*all)[0].comparator == k.options.comparator);
+    DOCTEST_CHECK((*all)[0].prefix_compression == (k.options.prefix_compression && !registered));
+    DOCTEST_CHECK((*all)[0].suffix_truncation == (k.options.suffix_truncation && !registered));
     world w(s, k, t, m);
     w.walk();
     w.write(500);
@@ -446,6 +508,150 @@ DOCTEST_TEST_CASE("an integer of another length is refused everywhere, but as no
   require_ok(s.run(c.seek({})));
   require_ok(s.run(t.count({}, {}, n)));
   DOCTEST_CHECK(n == 1);
+}
+
+DOCTEST_TEST_CASE("a comparator that contradicts itself makes wrong results, and no more") {
+  for (const char* name : {"fickle", "circle"}) {
+    DOCTEST_CAPTURE(name);
+    pleach::store s = *pleach::store::open_memory(64 * mib, with_comparators(16 * mib));
+    pleach::tree t, sound;
+    require_ok(s.run(s.create_tree(
+        "t", {.node_bytes = 4096, .order = key_order::registered, .comparator = name}, t)));
+    require_ok(s.run(s.create_tree("sound", {}, sound)));
+    const auto expected = [](const pleach::answer& a) {
+      const category c = a.what();
+      DOCTEST_REQUIRE_MESSAGE(
+          (c == category::ok || c == category::not_found || c == category::exists ||
+           c == category::corrupt || c == category::too_large),
+          a.text());
+    };
+    std::mt19937_64 random(base_seed());
+    std::string k, v;
+    for (u64 i = 0; i < 2500; ++i) {
+      const std::string key = path_key(random() % 4000);
+      const u64 dice = random() % 20;
+      if (dice == 0) {
+        pleach::batch b(s);
+        for (u64 n = random() % 50; n > 0; --n) b.upsert(t, path_key(random() % 4000), "batch");
+        for (u64 n = random() % 20; n > 0; --n) b.del(t, path_key(random() % 4000));
+        expected(s.run(b.commit(ordered)));
+      } else if (dice < 12) {
+        const std::size_t length = random() % 40 == 0 ? 30'000 : random() % 300;
+        expected(s.run(t.upsert(key, std::string(length, 'v'), ordered)));
+      } else if (dice < 16) {
+        expected(s.run(t.del(key, &v, ordered)));
+      } else {
+        expected(s.run(t.get_at_least(key, k, v)));
+        expected(s.run(t.prev(key, k, v)));
+        u64 n = 0;
+        expected(s.run(t.count(key, path_key(random() % 4000), n)));
+        pleach::cursor c(t);
+        pleach::answer a = s.run(c.seek(key));
+        for (int step = 0; step < 20 && a.ok(); ++step) a = s.run(c.next());
+        expected(a);
+        pleach::lookup lookups[] = {{key, &v}, {"x", &k}};
+        expected(s.run(t.multi_get(lookups)));
+      }
+      if (i % 100 == 0) require_ok(s.run(sound.upsert(key, "v", ordered)));
+    }
+    // What holds however keys are ordered: space, fences by parents, counts.
+    const auto report = s.check({});
+    DOCTEST_REQUIRE(report);
+    for (const pleach::problem& p : report->problems)
+      DOCTEST_CHECK_MESSAGE((p.what == "corrupt: key order" || p.what == "corrupt: fence order" ||
+                             p.what == "corrupt: a key outside its fences"),
+                            p.where, ": ", p.what);
+    require_ok(s.run(s.drop_tree("t")));
+    require_clean(s);
+  }
+}
+
+DOCTEST_TEST_CASE("a tree whose comparator is not there") {
+  scratch_file f("orders");
+  format(f.path, 64 * mib, 8 * mib);
+  const pleach::tree_options o{.order = key_order::registered, .comparator = "reverse"};
+  {
+    pleach::store s = *pleach::store::open(f.path, with_comparators());
+    pleach::tree t;
+    require_ok(s.run(s.create_tree("backwards", o, t)));
+    for (const char* key : {"a", "b", "c"}) require_ok(s.run(t.put(key, "v")));
+    const pleach::answer empty = s.run(t.put("", "v"));
+    DOCTEST_CHECK(empty.what() == category::invalid);
+    std::string v;
+    DOCTEST_CHECK(s.run(t.get("", v)).what() == category::not_found);
+    DOCTEST_CHECK(s.run(t.del("")).what() == category::not_found);
+    DOCTEST_CHECK(s.check({})->unchecked.empty());
+  }
+  const auto named = [](const pleach::answer& a, const char* name) {
+    DOCTEST_CHECK(a.what() == category::unsupported);
+    DOCTEST_CHECK_MESSAGE(a.text().find(name) != std::string::npos, a.text());
+  };
+  {
+    pleach::open_options other = with_comparators();
+    for (pleach::comparator& c : other.comparators)
+      if (c.name == "reverse") c.name = "Reverse";
+    pleach::store s = *pleach::store::open(f.path, other);
+    pleach::tree t;
+    named(s.run(s.open_tree("backwards", t)), "reverse");
+    DOCTEST_CHECK(!t);
+    named(s.run(s.create_tree("other", o, t)), "reverse");
+    auto all = s.trees();
+    DOCTEST_REQUIRE((all && all->size() == 1));
+    DOCTEST_CHECK((*all)[0].comparator == "reverse");
+    DOCTEST_CHECK(!(*all)[0].comparator_known);
+    DOCTEST_CHECK((*all)[0].records == 3);
+    // The check says what it leaves out, and checks the rest.
+    const auto r = s.check({});
+    DOCTEST_REQUIRE(r);
+    DOCTEST_CHECK((r->clean && r->records == 3));
+    DOCTEST_REQUIRE(r->unchecked.size() == 1);
+    DOCTEST_CHECK(r->unchecked[0].where == "tree backwards");
+    DOCTEST_CHECK(r->unchecked[0].what.find("\"reverse\"") != std::string::npos);
+    // To drop it takes no comparator.
+    require_ok(s.run(s.drop_tree("backwards")));
+    require_clean(s);
+  }
+}
+
+DOCTEST_TEST_CASE("a check with another comparator of that name finds the order broken") {
+  scratch_file f("orders");
+  format(f.path, 64 * mib, 8 * mib);
+  {
+    pleach::store s = *pleach::store::open(f.path, with_comparators());
+    pleach::tree t;
+    require_ok(
+        s.run(s.create_tree("t", {.order = key_order::registered, .comparator = "reverse"}, t)));
+    for (const char* key : {"a", "b", "c"}) require_ok(s.run(t.put(key, "v")));
+  }
+  pleach::open_options wrong;
+  wrong.cache_bytes = 8 * mib;
+  wrong.comparators = {
+      {"reverse", [](std::string_view a, std::string_view b, void*) { return a.compare(b); }}};
+  pleach::store s = *pleach::store::open(f.path, wrong);
+  const auto r = s.check({});
+  DOCTEST_REQUIRE((r && r->problems.size() == 1));
+  DOCTEST_CHECK(r->problems[0].what == "corrupt: key order");
+}
+
+DOCTEST_TEST_CASE("comparators that cannot be registered or named") {
+  const auto compare = [](std::string_view a, std::string_view b, void*) { return a.compare(b); };
+  const auto refused = [](std::vector<pleach::comparator> list) {
+    pleach::open_options o;
+    o.comparators = std::move(list);
+    auto s = pleach::store::open_memory(64 * mib, o);
+    DOCTEST_REQUIRE(!s);
+    DOCTEST_CHECK(s.error().what() == category::invalid);
+  };
+  refused({{"", compare}});
+  refused({{std::string(65, 'n'), compare}});
+  refused({{std::string("a\0b", 3), compare}});
+  refused({{"twice", compare}, {"twice", compare}});
+  refused({{"none", nullptr}});
+  pleach::store s = *pleach::store::open_memory(64 * mib, with_comparators(16 * mib));
+  pleach::tree t;
+  const pleach::tree_options bad[] = {{.order = key_order::registered}, {.comparator = "reverse"}};
+  for (const pleach::tree_options& o : bad)
+    DOCTEST_CHECK(s.run(s.create_tree("t", o, t)).what() == category::invalid);
 }
 
 DOCTEST_TEST_CASE("lengths that no integer has") {
