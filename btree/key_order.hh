@@ -1,7 +1,7 @@
 // How keys compare: as bytes, or by a comparator that the program has registered for the tree.
 //
-// I1 The empty key stands for "below all keys" (the low fence of the leftmost nodes, a bound that is
-//    none). Trees with a comparator take no empty key, and their comparator never sees one.
+// I1 The empty key stands for "below all keys" (the low fence of the leftmost nodes, a bound that
+//    is none). Trees with a comparator take no empty key, and their comparator never sees one.
 // I2 Keys that a comparator calls equal are told apart by their bytes: equal keys are equal bytes,
 //    so that a weak order (one that ignores case, say) is as good as any.
 // I3 A comparator that contradicts itself makes wrong results, never more: whoever follows its

@@ -94,8 +94,9 @@ class splitter {
   cbytes separator(u32 position, std::byte* a, std::byte* b) const {
     const cbytes right = key_number(position, b);
     // Truncating an inner separator would cut it loose from the fences of its children.
-    return n_.is_leaf() && n_.truncates() ? shortest_separator(key_number(position - 1, a), right)
-                                          : right;
+    return n_.is_leaf() && (n_.truncates() || PLEACH_PLANTED("truncated_anyway"))
+               ? shortest_separator(key_number(position - 1, a), right)
+               : right;
   }
 
   /// RETURNS: the best position that fits, 0 if none. Near the middle (within 10 %) the shortest

@@ -6,6 +6,7 @@
 
 #include "be/base/checksum.hh"
 #include "be/space_policy.hh"
+#include "btree/node_format.hh"
 
 namespace pleach::sim {
 
@@ -41,6 +42,13 @@ void lean(config& c, hint h, random_stream& r) {
       c.volume_bytes = 16 << 20;
       c.key_space = 30;
       c.write_per_mille = 800;
+      break;
+    case hint::ORDERS:
+      for (key_rules& k : c.rules) k.order = btree::ORDER_REGISTERED;
+      c.key_space = 2000;
+      c.key_shape = 2;
+      c.write_per_mille = 700;
+      c.ops_per_cycle = 500;
       break;
     case hint::EXTENTS:
       c.value_class = 3;
@@ -170,6 +178,20 @@ void draw_multi(config& c) {
   c.multi_per_mille = one_of(r, {0u, 150u, 500u});
   c.bound_per_mille = one_of(r, {0u, 300u});
 }
+/// Trees with a comparator, of integers, and such that store keys or separators whole.
+void draw_orders(config& c) {
+  random_stream r(mix64(c.seed + 0x0dde5));
+  if (r.chance(400)) return;
+  for (u32 i = 0; i < std::size(c.rules); ++i) {
+    c.rules[i].order = one_of<u16>(r, {1, 1, 2, 3, 4, 4});
+    c.rules[i].flags = one_of<u16>(r, {0, btree::TREE_NO_PREFIX, btree::TREE_NO_TRUNCATION,
+                                       btree::TREE_NO_PREFIX | btree::TREE_NO_TRUNCATION});
+    const bool integers = c.rules[i].order == 2 || c.rules[i].order == 3;
+    u32& key = c.lengths[i].key;
+    if (integers && (key == 0 || key > btree::max_integer_bytes))
+      key = one_of(r, {1u, 4u, 8u, 16u});
+  }
+}
 }  // namespace
 
 config config::draw(u64 seed, hint h) {
@@ -219,6 +241,7 @@ config config::draw(u64 seed, hint h) {
   if (h == hint::ANY) draw_lengths(c);
   if (seed > 1000) draw_patches(c);
   if (seed > 1000) draw_multi(c);
+  if (seed > 1000) draw_orders(c);
   return c;
 }
 
@@ -227,6 +250,8 @@ std::string config::words() const {
   for (const fixed_lengths& l : lengths)
     if (l.key != 0 || l.value != 0) fixed += fmt::format(" {}+{}", l.key, l.value);
   if (!fixed.empty()) fixed = ", lengths" + fixed;
+  for (const key_rules& k : rules)
+    if (k.order != 1 || k.flags != 0) fixed += fmt::format(", order {}/{}", k.order, k.flags);
   return fmt::format(
       "volume {} KiB, log {} blocks, nodes to {} blocks, cache +{} KiB, trees {}, keys {} shape "
       "{}, values {}, in flight {}, cycles {} x {} ops, "

@@ -38,12 +38,18 @@ enum class hint : u8 {
   CLOSE,
   DAMAGE,
   MAPS,
-  PATCHES
+  PATCHES,
+  ORDERS
 };
 
 /// Of a tree; 0: they vary.
 struct fixed_lengths {
   u32 key = 0, value = 0;
+};
+
+/// Of a tree: tree_record's order and flags; order 4 is that of "reverse" (model.hh).
+struct key_rules {
+  u16 order = 1, flags = 0;
 };
 
 struct config {
@@ -54,6 +60,7 @@ struct config {
   u64 log_buffer_bytes = 0;
   u32 trees = 1;
   fixed_lengths lengths[4];  ///< by tree
+  key_rules rules[4];        ///< by tree
   u32 key_space = 100;
   u32 key_shape = 0;
   u32 value_class = 0;

@@ -7,14 +7,14 @@ namespace pleach::sim {
 void history::reset(const forest& f) {
   trees_.clear();
   for (auto& [name, c] : f) {
-    tree_history& t = trees_[name];
+    tree_history& t = in(name);
     for (auto& [k, v] : c) t[k].push_back({v, 0, ~u64{0}});
   }
 }
 
 void history::begin_write(const std::string& tree, const std::string& key, std::optional<value_t> v,
                           u64 transaction) {
-  std::vector<version>& list = trees_[tree][key];
+  std::vector<version>& list = in(tree)[key];
   if (list.empty()) list.push_back({std::nullopt, 0, ~u64{0}});
   if (list.size() > 8)
     list.erase(list.begin(),

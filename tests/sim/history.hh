@@ -19,14 +19,14 @@ struct version {
 
 class history {
  public:
-  using tree_history = std::map<std::string, std::vector<version>>;
+  using tree_history = std::map<std::string, std::vector<version>, key_less>;
 
   void reset(const forest& f);
   void begin_write(const std::string& tree, const std::string& key, std::optional<value_t> v,
                    u64 transaction);
   void finish(const transaction& t, bool applied, u64 clock);
   void seen(const transaction& t, u64 clock);
-  void add_tree(const std::string& tree) { trees_[tree]; }
+  void add_tree(const std::string& tree) { in(tree); }
   void drop_tree(const std::string& tree) { trees_.erase(tree); }
 
   /// The newest version, in flight or not.
@@ -43,12 +43,15 @@ class history {
   static bool may_be_absent(const std::vector<version>& v, u64 start);
   /// RETURNS: true if such a read may have found one.
   static bool may_be_present(const std::vector<version>& v, u64 start);
-  const tree_history& tree(const std::string& name) { return trees_[name]; }
+  const tree_history& tree(const std::string& name) { return in(name); }
   bool has_tree(const std::string& name) const { return trees_.contains(name); }
   /// No read that runs started before `clock`.
   void prune(u64 clock) { oldest_ = clock; }
 
  private:
+  tree_history& in(const std::string& tree) {
+    return trees_.try_emplace(tree, order_of(tree)).first->second;
+  }
   static std::size_t first_possible(const std::vector<version>& v, u64 start);
   std::map<std::string, tree_history> trees_;
   u64 oldest_ = 0;

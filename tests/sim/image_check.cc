@@ -18,6 +18,7 @@ store_layer::core_options core_options_for(const config& c, bool read_only) {
   o.read_only = read_only;
   o.log_buffer_bytes = 128 << 10;
   o.max_run_blocks = c.max_run_blocks;
+  o.orders[reverse_name] = {&compare_reversed, nullptr};
   o.cache_bytes = cache::page_cache::minimum_budget(least) + o.log_buffer_bytes +
                   u64{c.max_node_blocks} * block_bytes + c.extra_cache;
   if (o.cache_bytes < 1 << 20)
@@ -87,14 +88,14 @@ forest read_forest(core& c, const forest& expected) {
   });
   for (auto& [name, rec] : records) {
     btree::tree t(*c.ctx);
-    btree::adopt(t, rec);
+    btree::adopt(t, rec, reverse_name);
     t.name = name;
-    content& to = found[name];
+    content& to = content_in(found, name);
     auto e = expected.find(name);
     std::string last;
     bool first = true;
     pass(c, t, true, [&](const std::string& k, const std::string& v) {
-      if (!first && !(last < k))
+      if (!first && !to.key_comp()(last, k))
         violation("tree " + name + ": keys out of order at " + printable(k));
       first = false;
       last = k;
@@ -275,7 +276,7 @@ std::string differs_silently(core& c, const forest& expected) {
     auto e = expected.find(name);
     if (e == expected.end()) return "tree " + name + " should not be there";
     btree::tree t(*c.ctx);
-    btree::adopt(t, rec);
+    btree::adopt(t, rec, reverse_name);
     from.clear();
     mode = btree::seek::AT_LEAST;
     auto at = e->second.begin();

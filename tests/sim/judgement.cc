@@ -153,7 +153,7 @@ void run::finish_create(slot& s) {
     open_tree& o = trees_[s.tree];
     o.record = s.write.created();
     o.t = std::make_unique<btree::tree>(*core_->ctx);
-    btree::adopt(*o.t, o.record);
+    btree::adopt(*o.t, o.record, reverse_name);
     o.t->name = s.tree;
     o.closing = false;
     history_.add_tree(s.tree);
@@ -181,7 +181,7 @@ void run::finish_drop(slot& s) {
   if (dying_ || failing()) return;
   s.kind = job::RECLAIM;
   s.reclaim.reset();
-  s.reclaim.prepare(*t.t, *core_->catalogue, as_bytes(s.tree), s.record);
+  s.reclaim.prepare(*t.t, *core_->catalogue, as_bytes(s.tree), s.record.record);
   launch(s, s.reclaim);
 }
 
@@ -241,15 +241,16 @@ void run::check_read(slot& s, errc code) {
   if (found && s.copy.source != nullptr) check_copy(s);
   if (s.mode == seek::EXACT) return;
   const history::tree_history& t = history_.tree(s.tree);
+  const key_less less = t.key_comp();
   bool up = s.mode == seek::AT_LEAST || s.mode == seek::AFTER;
   if (found) {
-    bool ordered = s.mode == seek::AT_LEAST  ? s.key >= s.sought
-                   : s.mode == seek::AFTER   ? s.key > s.sought
-                   : s.mode == seek::AT_MOST ? s.key <= s.sought
-                   : s.mode == seek::BEFORE  ? s.key < s.sought
+    bool ordered = s.mode == seek::AT_LEAST  ? !less(s.key, s.sought)
+                   : s.mode == seek::AFTER   ? less(s.sought, s.key)
+                   : s.mode == seek::AT_MOST ? !less(s.sought, s.key)
+                   : s.mode == seek::BEFORE  ? less(s.key, s.sought)
                                              : true;
     if (!ordered) bad("a key on the wrong side came back: " + printable(s.key));
-    if (s.bounded && (up ? s.key >= s.bound : s.key < s.bound))
+    if (s.bounded && less(s.key, s.bound) != up)
       bad("a key beyond the bound came back: " + printable(s.key));
   }
   auto from = t.begin(), to = t.end();
@@ -258,14 +259,14 @@ void run::check_read(slot& s, errc code) {
     if (found)
       to = t.lower_bound(s.key);
     else if (s.bounded)
-      to = s.bound <= s.sought ? from : t.lower_bound(s.bound);
+      to = !less(s.sought, s.bound) ? from : t.lower_bound(s.bound);
   } else {
     if (s.mode != seek::LAST)
       to = s.mode == seek::AT_MOST ? t.upper_bound(s.sought) : t.lower_bound(s.sought);
     if (found)
       from = t.upper_bound(s.key);
     else if (s.bounded)
-      from = s.mode != seek::LAST && s.bound > s.sought ? to : t.lower_bound(s.bound);
+      from = s.mode != seek::LAST && less(s.sought, s.bound) ? to : t.lower_bound(s.bound);
   }
   for (; from != to; ++from)
     if (!history::may_be_absent(from->second, s.started))

@@ -99,7 +99,7 @@ void run::finish_count(slot& s) {
     u64 least = 0, most = 0;
     const history::tree_history& t = history_.tree(s.tree);
     for (auto k = t.lower_bound(s.sought); k != t.end(); ++k) {
-      if (s.bounded && k->first >= s.bound) break;
+      if (s.bounded && !t.key_comp()(k->first, s.bound)) break;
       least += !history::may_be_absent(k->second, s.started);
       most += history::may_be_present(k->second, s.started);
     }

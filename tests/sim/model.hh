@@ -26,8 +26,27 @@ struct value_t {
 std::string make_value(value_t v);
 bool same_value(const std::string& bytes, value_t v);
 
-using content = std::map<std::string, value_t>;
+/// The order of a tree's keys: bytes, or from the other end; the empty key first either way.
+struct key_less {
+  bool reversed = false;
+  bool operator()(const std::string& a, const std::string& b) const {
+    if (a.empty() || b.empty() || !reversed) return a < b;
+    return b < a;
+  }
+};
+/// The comparator of reversed trees, as the store has it registered.
+inline constexpr const char* reverse_name = "reverse";
+int compare_reversed(std::string_view a, std::string_view b, void*);
+/// Of the run: bit n: trees whose name ends with a digit of n modulo 4 are reversed.
+void set_reversed(u32 trees);
+key_less order_of(const std::string& tree);
+
+using content = std::map<std::string, value_t, key_less>;
 using forest = std::map<std::string, content>;
+/// RETURNS: the content of the tree, made if it is not there.
+inline content& content_in(forest& f, const std::string& tree) {
+  return f.try_emplace(tree, order_of(tree)).first->second;
+}
 
 struct effect {
   enum what : u8 { SET, ERASE, CREATE, DROP };

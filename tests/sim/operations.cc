@@ -40,8 +40,10 @@ fixed_lengths run::lengths_of(const std::string& tree) const {
   return config_.lengths[static_cast<u32>(tree.back() - '0') % std::size(config_.lengths)];
 }
 
-/// The end of what is too long tells keys apart, and what is too short goes on.
+/// The end of what is too long tells keys apart, and what is too short goes on. A tree with a
+/// comparator takes no empty key.
 std::string run::shaped(const std::string& tree, std::string key) const {
+  if (key.empty() && order_of(tree).reversed) key = "0";
   const u32 length = lengths_of(tree).key;
   if (length == 0) return key;
   if (key.size() > length) return key.substr(key.size() - length);
@@ -292,7 +294,15 @@ void run::patch_more(slot& s) {
 void run::start_batch(slot& s) {
   using btree::change;
   u64 n = 1 + random_.below(config_.batch_max);
-  std::map<std::pair<tree_id_t, std::string>, std::string> drawn;  // sorted as the engine wants it
+  using place = std::pair<tree_id_t, std::string>;
+  std::set<tree_id_t> reversed;
+  const auto before = [&](const place& a, const place& b) {
+    if (a.first != b.first) return a.first < b.first;
+    return key_less{reversed.contains(a.first)}(a.second, b.second);
+  };
+  std::map<place, std::string, decltype(before)> drawn(before);  // sorted as the engine wants it
+  for (auto& [name, t] : trees_)
+    if (t.t != nullptr && t.t->order != nullptr) reversed.insert(t.record.id);
   for (u64 i = 0; i < n; ++i) {
     std::string name, key = draw_key();
     open_tree* t = draw_tree(name);
@@ -379,23 +389,27 @@ void run::start_read(slot& s) {
 void run::start_create(slot& s) {
   s.kind = job::CREATE;
   s.record = {};
-  s.record.state = btree::TREE_LIVE;
-  s.record.order = 1;
+  btree::tree_record& record = s.record.record;
+  record.state = btree::TREE_LIVE;
+  const key_rules& rules =
+      config_.rules[static_cast<u32>(s.tree.back() - '0') % std::size(config_.rules)];
+  record.order = rules.order;
+  record.flags = rules.flags;
+  std::strcpy(s.record.comparator, reverse_name);
   u32 blocks = 1;
   while (blocks < config_.max_node_blocks && random_.chance(600)) blocks *= 2;
-  s.record.node_blocks = static_cast<u16>(blocks);
-  s.record.key_bytes = static_cast<u16>(lengths_of(s.tree).key);
-  s.record.value_bytes = static_cast<u16>(lengths_of(s.tree).value);
-  btree::choose_leaf_layout(s.record);
+  record.node_blocks = static_cast<u16>(blocks);
+  record.key_bytes = static_cast<u16>(lengths_of(s.tree).key);
+  record.value_bytes = static_cast<u16>(lengths_of(s.tree).value);
+  btree::choose_leaf_layout(record);
   transaction& tx = model_.begin();
   s.transaction = tx.number;
   tx.effects.push_back({effect::CREATE, s.tree, "", {}});
   trees_[s.tree].closing = true;  // nobody else until it is there
   s.expected = errc::ok;
   s.write.reset();
-  s.write.prepare(*core_->catalogue, btree::change::CREATE_TREE, as_bytes(s.tree),
-                  {reinterpret_cast<const std::byte*>(&s.record), sizeof s.record}, nullptr,
-                  s.durable);
+  s.write.prepare(*core_->catalogue, btree::change::CREATE_TREE, as_bytes(s.tree), s.record_bytes(),
+                  nullptr, s.durable);
   launch(s, s.write);
 }
 
@@ -403,16 +417,16 @@ void run::start_drop(slot& s, const std::string& name) {
   open_tree& t = trees_.at(name);
   t.closing = true;
   s.kind = job::DROP;
-  s.record = t.record;
-  s.record.state = btree::TREE_DROPPING;
+  s.record.record = t.record;
+  s.record.record.state = btree::TREE_DROPPING;
+  std::strcpy(s.record.comparator, reverse_name);
   transaction& tx = model_.begin();
   s.transaction = tx.number;
   tx.effects.push_back({effect::DROP, name, "", {}});
   s.expected = errc::ok;
   s.write.reset();
-  s.write.prepare(*core_->catalogue, btree::change::UPDATE, as_bytes(s.tree),
-                  {reinterpret_cast<const std::byte*>(&s.record), sizeof s.record}, nullptr,
-                  s.durable);
+  s.write.prepare(*core_->catalogue, btree::change::UPDATE, as_bytes(s.tree), s.record_bytes(),
+                  nullptr, s.durable);
   launch(s, s.write);
 }
 

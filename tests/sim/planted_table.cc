@@ -58,6 +58,9 @@ constexpr planted_bug table[] = {
     {"structure_version_kept", hint::SPLITS, "a changed structure keeps its version", true},
     {"page_read_unlatched", hint::SMALL_CACHE, "a pinned page is read without asking for it anew",
      true},
+    {"covers_ignores_order", hint::ORDERS,
+     "fences are compared as bytes, whatever the tree's order"},
+    {"truncated_anyway", hint::ORDERS, "separators are cut although the tree keeps them whole"},
     {"clean_before_home", hint::CLOSE, "a close says clean although pages are not home"},
 };
 }  // namespace

@@ -24,6 +24,10 @@ run::run(const config& c, const run_options& o, totals& t)
     env_.set_chaos(site, config_.chaos_per_mille);
   env_.chaotic = config_.chaos_per_mille != 0;
   set_stuck_report(env_);
+  u32 reversed = 0;
+  for (u32 i = 0; i < std::size(config_.rules); ++i)
+    reversed |= u32{config_.rules[i].order == btree::ORDER_REGISTERED} << i;
+  set_reversed(reversed);
   for (u32 i = 0; i < config_.in_flight; ++i) slots_.push_back(std::make_unique<slot>());
 }
 
@@ -150,7 +154,7 @@ void run::adopt_trees() {
       open_tree& o = trees_[key];
       o.record = rec;
       o.t = std::make_unique<btree::tree>(*core_->ctx);
-      btree::adopt(*o.t, rec);
+      btree::adopt(*o.t, rec, reverse_name);
       o.t->name = key;
     } else {
       violation("tree " + printable(key) + " is still being dropped after a writable open");

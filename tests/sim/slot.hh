@@ -1,6 +1,7 @@
 // One operation in flight, with everything that belongs to its caller.
 #pragma once
 
+#include <cstring>
 #include <deque>
 #include <memory>
 
@@ -61,7 +62,13 @@ struct slot {
   errc expected = errc::ok;
   bool changes_nothing = false;  ///< a batch of deletes of absent keys
   std::optional<value_t> before;
-  btree::tree_record record{};
+  btree::named_record record;
+  /// The catalogue's value of `record`.
+  cbytes record_bytes() const {
+    const bool named = record.record.order == btree::ORDER_REGISTERED;
+    return {reinterpret_cast<const std::byte*>(&record),
+            sizeof record.record + (named ? std::strlen(reverse_name) : 0)};
+  }
 
   // a value that is streamed: appended in pieces, then written
   bool appending = false;
