@@ -3,6 +3,7 @@
 
 #include "tools/command.hh"
 #include "tools/open_store.hh"
+#include "tools/tree_words.hh"
 
 namespace pleach::tool {
 
@@ -15,7 +16,9 @@ outcome<int> run_del(const command& c) {
     if (!t) return std::unexpected(t.error());
     missing = c.key.size() > s->limits().key_bytes;
     if (!missing) {
-      const answer a = s->run(t->del(c.key));
+      auto key = key_for(*t, c.key, c.hex);
+      if (!key) return std::unexpected(key.error());
+      const answer a = s->run(t->del(*key));
       missing = a.what() == category::not_found;
       if (!a.ok() && !missing) {
         return fail(

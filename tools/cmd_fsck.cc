@@ -32,6 +32,15 @@ std::string as_json(const check_report& r) {
     append_string(out, p.what);
     out += "}";
   }
+  out += "],\"unchecked\":[";
+  for (const problem& p : r.unchecked) {
+    if (&p != &r.unchecked.front()) out += ",";
+    out += "{\"where\":";
+    append_string(out, p.where);
+    out += ",\"what\":";
+    append_string(out, p.what);
+    out += "}";
+  }
   out += fmt::format(
       "],\"trees\":{},\"records\":{},\"pages\":{},\"blocks_used\":{},\"blocks_free\":{},"
       "\"log_groups\":{}}}\n",
@@ -45,6 +54,7 @@ std::string as_text(const check_report& r, const command& c) {
   if (r.problem_count > r.problems.size()) {
     out += fmt::format("... and {} more\n", r.problem_count - r.problems.size());
   }
+  for (const problem& p : r.unchecked) out += fmt::format("{}: not checked: {}\n", p.where, p.what);
   if (r.clean) {
     out += fmt::format("{}: clean; {} trees, {} records, {} pages, {} blocks used, {} free\n",
                        c.store, r.trees, r.records, r.pages, r.blocks_used, r.blocks_free);

@@ -12,6 +12,7 @@
 #include "tools/signals.hh"
 #include "tools/text/hex.hh"
 #include "tools/text/safe_output.hh"
+#include "tools/tree_words.hh"
 
 namespace pleach::tool {
 
@@ -27,7 +28,9 @@ outcome<int> run_get(const command& c) {
   if (!t) return std::unexpected(t.error());
   // No stored key is so long: it is not there, and that is no error.
   if (c.key.size() > s->limits().key_bytes) return exit_missing;
-  value_reader reader(*t, c.key);
+  auto key = key_for(*t, c.key, c.hex);
+  if (!key) return std::unexpected(key.error());
+  value_reader reader(*t, *key);
   text::safe_output output;
   std::string piece(piece_bytes, '\0'), digits;
   std::uint64_t at = c.offset.value_or(0), left = c.length.value_or(~std::uint64_t{0});

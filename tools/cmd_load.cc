@@ -17,13 +17,14 @@
 #include "tools/text/json_lines.hh"
 #include "tools/text/progress.hh"
 #include "tools/text/safe_output.hh"
+#include "tools/tree_words.hh"
 
 namespace pleach::tool {
 
 namespace {
 
 tree_options options_of(const command& c, std::string_view tree) {
-  tree_options o{c.node_bytes, c.key_bytes, c.value_bytes};
+  tree_options o = c.new_tree();
   for (const auto& [name, bytes] : c.node_bytes_of) {
     if (name == tree) o.node_bytes = bytes;
   }
@@ -46,7 +47,13 @@ class load_run {
         shown_(fmt::format("loading {}", input.name()), "records", {.quiet = c.quiet}),
         loader_(s, {.batch_records = c.batch_records,
                     .cache_bytes = c.cache_bytes,
-                    .options_of = [&c](std::string_view tree) { return options_of(c, tree); },
+                    .options_of =
+                        [this, &c](std::string_view tree) {
+                          tree_options o = options_of(c, tree);
+                          // What the header says was judged when it was read.
+                          if (tree == section_tree_) (void)read_dump_words(section_words_, o);
+                          return o;
+                        },
                     .acknowledged = [this](std::uint64_t count) { return acknowledge(count); }}) {}
 
   outcome<void> run(std::uint64_t section_total) {
@@ -87,6 +94,11 @@ class load_run {
           auto name = section_tree(reader.section(), section_total);
           if (!name) return std::unexpected(name.error());
           tree = std::move(*name);
+          section_tree_ = tree;
+          section_words_ = reader.section().pleach;
+          tree_options judged;
+          if (auto read = read_dump_words(section_words_, judged); !read)
+            return at_line(std::move(read));
           done = at_line(loader_.meet_tree(tree));
           break;
         }
@@ -161,6 +173,8 @@ class load_run {
   text::progress shown_;
   text::safe_output output_;
   std::uint64_t records_ = 0;
+  std::string section_tree_;  // of the section that is read, and what its header says of it
+  std::map<std::string, std::string> section_words_;
   batch_loader loader_;
 };
 

@@ -5,6 +5,7 @@
 
 #include "tools/command.hh"
 #include "tools/open_store.hh"
+#include "tools/tree_words.hh"
 #include "tools/value_input.hh"
 
 namespace pleach::tool {
@@ -23,7 +24,7 @@ outcome<tree> tree_for(store& s, const command& c) {
   }
   if (!c.create) return fail_unknown_tree(c.tree, "put makes it with --create");
   if (c.tree.empty()) return fail("creating a tree: its name is empty; give it a name");
-  return create_tree(s, c.tree, {c.node_bytes, c.key_bytes, c.value_bytes});
+  return create_tree(s, c.tree, c.new_tree());
 }
 
 // A value that is longer than one reads at once.
@@ -40,9 +41,9 @@ outcome<answer> put_pieces(store& s, value_writer& writer, value_input& input) {
 }
 
 // A range of the value that is there. RETURNS: not_found if there is none.
-outcome<answer> put_range(store& s, const tree& t, const command& c, value_input* input,
-                          const std::string& value) {
-  value_writer writer(t, c.key, write_at{*c.offset});
+outcome<answer> put_range(store& s, const tree& t, const std::string& key, const command& c,
+                          value_input* input, const std::string& value) {
+  value_writer writer(t, key, write_at{*c.offset});
   if (input != nullptr) return put_pieces(s, writer, *input);
   const answer a = s.run(writer.write(value));
   return a.ok() ? s.run(writer.commit()) : a;
@@ -50,9 +51,11 @@ outcome<answer> put_range(store& s, const tree& t, const command& c, value_input
 
 outcome<answer> put_value(store& s, tree& t, const command& c, value_input* input,
                           const std::string& value) {
-  if (c.offset) return put_range(s, t, c, input, value);
-  if (input == nullptr) return s.run(t.upsert(c.key, value));
-  value_writer writer(t, c.key, input->size());
+  auto key = key_for(t, c.key, c.hex);
+  if (!key) return std::unexpected(key.error());
+  if (c.offset) return put_range(s, t, *key, c, input, value);
+  if (input == nullptr) return s.run(t.upsert(*key, value));
+  value_writer writer(t, *key, input->size());
   return put_pieces(s, writer, *input);
 }
 

@@ -15,6 +15,7 @@
 #include "tools/text/progress.hh"
 #include "tools/text/safe_output.hh"
 #include "tools/text/utf8.hh"
+#include "tools/tree_words.hh"
 #include "tools/walk.hh"
 
 namespace pleach::tool {
@@ -51,11 +52,13 @@ class saver {
         format_{.print = c.print, .mapsize = c.mapsize},
         shown_(fmt::format("saving {}", c.store), "records", {.quiet = c.quiet}) {}
 
-  outcome<void> save_tree(const std::string& name) {
+  outcome<void> save_tree(const tree_info& info) {
+    const std::string& name = info.name;
     auto t = open_tree(store_, name);
     if (!t) return std::unexpected(t.error());
     const bool dump = command_.format == text_format::dump;
     buffer_.clear();
+    format_.more = dump_lines(info);
     if (dump) text::append_dump_header(buffer_, name, format_);
     if (auto done = put_out(); !done) return done;
     if (auto done = save_records(*t, name); !done) return done;
@@ -127,7 +130,7 @@ outcome<int> run_save(const command& c) {
   {
     saver to(*s, c, *output, total);
     for (const tree_info& t : *names) {
-      if (auto saved = to.save_tree(t.name); !saved) return std::unexpected(saved.error());
+      if (auto saved = to.save_tree(t); !saved) return std::unexpected(saved.error());
     }
   }
   if (auto done = output->commit(); !done) return fail(done.error());

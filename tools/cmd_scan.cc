@@ -11,6 +11,7 @@
 #include "tools/signals.hh"
 #include "tools/text/json_lines.hh"
 #include "tools/text/safe_output.hh"
+#include "tools/tree_words.hh"
 #include "tools/walk.hh"
 
 namespace pleach::tool {
@@ -20,7 +21,8 @@ namespace {
 struct key_range {
   std::string lower;                 // inclusive
   std::optional<std::string> upper;  // exclusive; none: to the end
-  bool empty() const { return upper && *upper <= lower; }
+  bool whole = false;                // the tree knows its order, we do not
+  bool empty() const { return !whole && upper && *upper <= lower; }
 };
 
 // RETURNS: the least key above all that begin with `prefix`; none if there is no such key.
@@ -40,17 +42,17 @@ key_range range_of(const command& c) {
   return r;
 }
 
-// To the first record of the range in the direction of travel, or past it.
-answer place(store& s, cursor& at, const key_range& r, bool reverse) {
-  if (!reverse) return settled(s.run(at.seek(r.lower)));
-  if (!r.upper) return settled(s.run(at.last()));
-  const answer a = settled(s.run(at.seek_at_most(*r.upper)));
-  if (a.ok() && at.valid() && at.key() == *r.upper) return step_back(s, at);
-  return a;
-}
-
-bool inside(const cursor& at, const key_range& r) {
-  return at.key() >= r.lower && (!r.upper || at.key() < *r.upper);
+// Bounds of a tree of integers, which are numbers.
+outcome<void> turn_bounds(const tree& t, command& c) {
+  if (t.order() == key_order::raw) return {};
+  if (c.prefix) return fail("--prefix: keys of this tree are integers", exit_usage);
+  for (auto* bound : {&c.from, &c.to}) {
+    if (!*bound) continue;
+    auto key = key_for(t, **bound, c.hex);
+    if (!key) return std::unexpected(key.error());
+    *bound = std::move(*key);
+  }
+  return {};
 }
 
 // Walks the leaves, so it does not need what a scan needs: no record leaves its page.
@@ -81,7 +83,10 @@ outcome<int> run_scan(const command& c) {
   if (!t) return std::unexpected(t.error());
   const std::string doing = fmt::format("scanning tree {}", text::quoted(c.tree));
 
-  key_range r = range_of(c);
+  command turned = c;
+  if (auto done = turn_bounds(*t, turned); !done) return std::unexpected(done.error());
+  key_range r = range_of(turned);
+  r.whole = t->order() != key_order::raw;
   const std::size_t key_bytes_max = s->limits().key_bytes;
   if (r.lower.size() > key_bytes_max || (r.upper && r.upper->size() > key_bytes_max)) {
     return fail(fmt::format("{}: a bound of the range is too large: a key has at most {} bytes",
@@ -93,9 +98,12 @@ outcome<int> run_scan(const command& c) {
   answer a;
   const std::uint64_t limit = c.limit.value_or(~0ull);
   const bool nothing = r.empty() || limit == 0;
-  if (!nothing) a = place(*s, at, r, c.reverse);
+  if (!nothing) {
+    at.range(r.lower, r.upper.value_or(""));
+    a = settled(s->run(c.reverse ? at.last() : at.first()));
+  }
   std::string line;
-  for (std::uint64_t count = 0; !nothing && a.ok() && at.valid() && inside(at, r);) {
+  for (std::uint64_t count = 0; !nothing && a.ok() && at.valid();) {
     line.clear();
     const bool written = c.keys_only ? text::append_json_key_line(line, c.tree, at.key())
                                      : text::append_json_line(line, c.tree, at.key(), at.value());

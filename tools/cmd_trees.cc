@@ -12,6 +12,7 @@
 #include "tools/text/json_lines.hh"
 #include "tools/text/safe_output.hh"
 #include "tools/text/utf8.hh"
+#include "tools/tree_words.hh"
 
 namespace pleach::tool {
 
@@ -30,9 +31,17 @@ void append_json(std::string& out, const tree_info& t) {
   } else {
     out += fmt::format("{{\"name_hex\":\"{}\"", text::to_hex(t.name));
   }
-  out += fmt::format(",\"records\":{},\"bytes\":{},\"height\":{},\"node_bytes\":{},"
-                     "\"key_bytes\":{},\"value_bytes\":{}}}",
-                     t.records, t.bytes, t.height, t.node_bytes, t.key_bytes, t.value_bytes);
+  out += fmt::format(
+      ",\"records\":{},\"bytes\":{},\"height\":{},\"node_bytes\":{},"
+      "\"key_bytes\":{},\"value_bytes\":{},\"order\":\"{}\"",
+      t.records, t.bytes, t.height, t.node_bytes, t.key_bytes, t.value_bytes, word_of(t.order));
+  if (t.order == key_order::registered) {
+    const bool utf8 = text::utf8_valid(t.comparator);
+    out += utf8 ? ",\"comparator\":" : ",\"comparator_hex\":";
+    text::append_json_string(out, utf8 ? t.comparator : text::to_hex(t.comparator));
+  }
+  out += fmt::format(",\"prefix_compression\":{},\"suffix_truncation\":{}}}", t.prefix_compression,
+                     t.suffix_truncation);
 }
 
 }  // namespace
@@ -53,6 +62,12 @@ outcome<int> run_trees(const command& c) {
       out += fmt::format("{}\t{}\t{}\t{}", shown_name(t.name), t.records, t.bytes, t.height);
       if (t.key_bytes != 0) out += fmt::format("\tkeys of {}", t.key_bytes);
       if (t.value_bytes != 0) out += fmt::format("\tvalues of {}", t.value_bytes);
+      if (t.order == key_order::registered)
+        out += fmt::format("\tby comparator {}", shown_name(t.comparator));
+      else if (t.order != key_order::raw)
+        out += fmt::format("\torder {}", word_of(t.order));
+      if (!t.prefix_compression) out += "\twhole keys";
+      if (!t.suffix_truncation) out += "\twhole separators";
       out += '\n';
     }
   }

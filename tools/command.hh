@@ -55,6 +55,17 @@ struct command {
   std::uint32_t node_bytes = 16 << 10;  // of trees that are created
   std::vector<std::pair<std::string, std::uint32_t>> node_bytes_of;
   std::uint32_t key_bytes = 0, value_bytes = 0;  // of trees that are created; 0: they vary
+  key_order order = key_order::raw;              // of trees that are created
+  bool whole_keys = false, whole_separators = false;
+
+  // What a tree that is made is like.
+  tree_options new_tree() const {
+    tree_options o{node_bytes, key_bytes, value_bytes};
+    o.order = order;
+    o.prefix_compression = !whole_keys;
+    o.suffix_truncation = !whole_separators;
+    return o;
+  }
 
   // fsck: what its habitual options ask for is always so.
   bool check_only = true;

@@ -27,6 +27,7 @@
 #include "tools/signals.hh"
 #include "tools/text/hex.hh"
 #include "tools/text/size.hh"
+#include "tools/tree_words.hh"
 
 namespace pleach::tool {
 
@@ -35,7 +36,7 @@ namespace {
 // What the options hold before they are decoded.
 struct raw_command {
   std::string cache, device = "auto", size, log_size, mapsize, node, format = "jsonl";
-  std::string max_node, key_bytes, value_bytes, offset, length;
+  std::string max_node, key_bytes, value_bytes, offset, length, order;
   std::string key, value, from, to, prefix, limit, batch = "1000", dump_tree;
   std::vector<std::string> nodes;
 };
@@ -86,13 +87,22 @@ void set_up_trees(CLI::App& app, raw_command&, command& c) {
   add_store(app, c);
   add_json(app, c);
 }
-void add_lengths(CLI::App& app, raw_command& raw) {
+void add_tree_options(CLI::App& app, raw_command& raw, command& c) {
   app.add_option("--key-bytes", raw.key_bytes,
                  "length of all keys of a tree that is made, at most 256 (they vary)")
       ->type_name("N");
   app.add_option("--value-bytes", raw.value_bytes,
                  "length of all values of a tree that is made (they vary)")
       ->type_name("N");
+  app.add_option(
+         "--order", raw.order,
+         "order of the keys of a tree that is made: bytes, or integers of --key-bytes: uint, "
+         "int")
+      ->type_name("ORDER");
+  app.add_flag("--no-prefix-compression", c.whole_keys,
+               "a tree that is made stores each key whole");
+  app.add_flag("--no-suffix-truncation", c.whole_separators,
+               "a tree that is made keeps whole keys as separators");
 }
 void set_up_put(CLI::App& app, raw_command& raw, command& c) {
   add_store(app, c);
@@ -104,7 +114,7 @@ void set_up_put(CLI::App& app, raw_command& raw, command& c) {
   CLI::Option* create = app.add_flag("--create", c.create, "make the tree if it is not there");
   app.add_option("--node", raw.node, "largest node of a tree that is made (16KiB)")
       ->type_name("SIZE");
-  add_lengths(app, raw);
+  add_tree_options(app, raw, c);
   app.add_option("--offset", raw.offset,
                  "change the value that is there from this byte on; end: append to it")
       ->type_name("N|end")
@@ -157,7 +167,7 @@ void set_up_load(CLI::App& app, raw_command& raw, command& c) {
                  "largest node of trees that are made (16KiB); TREE=SIZE for one; repeatable")
       ->type_name("[TREE=]SIZE")
       ->allow_extra_args(false);
-  add_lengths(app, raw);
+  add_tree_options(app, raw, c);
 }
 void set_up_save(CLI::App& app, raw_command& raw, command& c) {
   add_store(app, c);
@@ -206,7 +216,7 @@ constexpr std::array entries{
 constexpr std::array valued_options{
     "--size",      "--log-size",    "--value-file", "--node",   "--from",    "--to",    "--prefix",
     "--limit",     "--tree",        "--format",     "--batch",  "--mapsize", "--cache", "--device",
-    "--key-bytes", "--value-bytes", "--max-node",   "--offset", "--length"};
+    "--key-bytes", "--value-bytes", "--max-node",   "--offset", "--length",  "--order"};
 
 bool takes_value(std::string_view option) {
   return std::ranges::find(valued_options, option) != valued_options.end();
@@ -322,6 +332,12 @@ std::uint32_t length_of(const char* option, const std::string& text) {
   return static_cast<std::uint32_t>(bytes);
 }
 
+// ERRORS: throws usage_error.
+key_order order_of(const std::string& text) {
+  if (const auto order = order_named(text)) return *order;
+  throw usage_error{fmt::format("--order: {} is not bytes, uint or int", text::quoted(text))};
+}
+
 constexpr std::uint64_t size_max = std::numeric_limits<std::int64_t>::max();  // of a file
 
 // ERRORS: throws usage_error.
@@ -368,6 +384,7 @@ void decode(const CLI::App& app, const raw_command& raw, command& c) {
   if (given(app, "--length")) c.length = count_of("--length", raw.length);
   decode_nodes(raw, c);
   if (given(app, "--max-node")) c.max_node_bytes = node_of(raw.max_node, "--max-node");
+  if (given(app, "--order")) c.order = order_of(raw.order);
   if (given(app, "--key-bytes")) c.key_bytes = length_of("--key-bytes", raw.key_bytes);
   if (given(app, "--value-bytes")) c.value_bytes = length_of("--value-bytes", raw.value_bytes);
 }

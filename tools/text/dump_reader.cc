@@ -161,6 +161,11 @@ result<void> dump_reader::header_line(std::string_view line) {
 }
 
 result<void> dump_reader::keyword(std::string_view name, std::string_view value) {
+  constexpr std::string_view own = "pleach.";
+  if (name.starts_with(own)) {
+    if (section_.pleach.emplace(name.substr(own.size()), value).second) return {};
+    return refuse(fmt::format("duplicate keyword {}", quoted(name)));
+  }
   const auto said = [&] { return fmt::format("{}={}", name, value.substr(0, 40)); };
   switch (kind_of(name)) {
     case keyword_kind::PLAIN:

@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -30,6 +31,7 @@ struct dump_section {
   bool print = false;                   // format=print
   bool from_lmdb = false;               // mapsize or maxreaders seen
   bool duplicates = false;              // only with lenient: keys may repeat, the last value wins
+  std::map<std::string, std::string> pleach;  // of keywords "pleach.NAME"; the caller judges them
   std::uint64_t first_line = 0;
   std::uint64_t record_count = 0;  // so far
 };

@@ -62,6 +62,7 @@ void append_dump_header(std::string& out, std::optional<std::string_view> databa
   }
   out += "\ntype=btree\n";
   if (format.mapsize) out += "mapsize=" + std::to_string(*format.mapsize) + "\n";
+  out += format.more;
   out += "db_pagesize=4096\nHEADER=END\n";
 }
 

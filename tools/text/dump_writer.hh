@@ -16,7 +16,8 @@ namespace pleach::text {
 struct dump_format {
   bool print = false;  // format=print and not bytevalue
   std::optional<std::uint64_t>
-      mapsize;  // mdb_load needs it above 1 MiB of data; db_load refuses it
+      mapsize;         // mdb_load needs it above 1 MiB of data; db_load refuses it
+  std::string more{};  // header lines that only pleach understands: mdb_load warns, db_load refuses
 };
 
 // Appends VERSION=3 to HEADER=END. Without `database` the line is left out.

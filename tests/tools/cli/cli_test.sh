@@ -240,6 +240,38 @@ expect 8 put large t k v --cache 16MiB; says "give at least"
 expect 16 mkfs large2 --max-node 2MiB
 expect 8 put fixed t k v --create --node 128KiB; says "too large"; says "up to 65536"
 
+section "key orders"
+fresh ordered
+for n in -5 3 -1 0 127 -128; do pl put ordered i $n "v$n" --create --order int --key-bytes 1 || bad "put $n"; done
+values() { pl scan ordered i "$@" | sed 's/.*"value":"\(.*\)"}/\1/' | tr '\n' ' '; }
+equal "$(values)" "v-128 v-5 v-1 v0 v3 v127 "
+equal "$(values --from -1 --to 5)" "v-1 v0 v3 "
+equal "$(values --from -1 --to 5 --reverse)" "v3 v0 v-1 "
+equal "$(values --from 5 --to -1)" ""
+expect 0 scan ordered i --count --from -5 --to 127; out_is '4\n'
+expect 0 scan ordered i --from -5 --to -4; out_is '{"tree":"i","key_hex":"fb","value":"v-5"}\n'
+expect 0 get ordered i -5; out_is 'v-5'
+expect 0 get ordered i fb --hex; grep -q '^762d35$' out && ok || bad "--hex takes bytes"
+for n in 128 -129 x "" - 1x; do expect 16 get ordered i -- "$n"; says "signed integer of 1 bytes"; done
+expect 16 scan ordered i --prefix 1; says "integers"
+expect 0 del ordered i 3; expect 1 get ordered i 3
+expect 0 put ordered u 18446744073709551615 most --create --order uint --key-bytes 8
+expect 0 scan ordered u; out_is '{"tree":"u","key_hex":"ffffffffffffffff","value":"most"}\n'
+expect 16 put ordered u 18446744073709551616 v; expect 16 put ordered u -1 v
+expect 8 put ordered x 1 v --create --order int; says "1 to 16 bytes"
+expect 16 put ordered x 1 v --create --order integer
+expect 0 put ordered w abc v --create --no-prefix-compression --no-suffix-truncation
+expect 0 trees ordered; grep -q '^i.*	keys of 1	order int$' out && grep -q '^w.*	whole keys	whole separators$' out && ok || bad "trees does not show the orders"
+expect 0 trees ordered --json; grep -q '"order":"uint","prefix_compression":true' out && ok || bad "no order in JSON"
+expect 0 save ordered ordered.dump --format dump
+fresh ordered2
+expect 0 load ordered2 ordered.dump --format dump
+pl trees ordered >a.trees; pl trees ordered2 >b.trees; same a.trees b.trees
+expect 0 save ordered2 again.dump --format dump; same ordered.dump again.dump
+sed 's/pleach.order=int/pleach.order=odd/' ordered.dump >odd.dump; fresh ordered3
+expect 8 load ordered3 odd.dump --format dump; says "pleach.order=odd"
+expect 0 fsck ordered2
+
 section "scan"
 fresh r
 for key in b/1 b/2 b/3 a c d; do echo "{\"tree\":\"t\",\"key\":\"$key\",\"value\":\"v$key\"}"; done | pl load r 2>err
