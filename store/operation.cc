@@ -96,6 +96,7 @@ void operation_access::call_back(operation& o) {
 errc operation_access::begin(operation& o) {
   PLEACH_ASSERT(o.at_ == operation::state::idle);
   errc e = o.store_ ? o.store_->check_caller() : errc::tree_closed;
+  if (is_ok(e) && o.store_->closing) e = errc::closing;
   if (!is_ok(e)) {
     o.answer_.code = static_cast<u32>(e);
     return e;

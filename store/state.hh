@@ -22,6 +22,7 @@ inline constexpr u64 max_batch_records = 10'000;
 struct store_state {
   std::shared_ptr<core> c;
   u64 in_flight = 0;  ///< operations started and not done
+  bool closing = false;  ///< no operation starts any more
   u64 thread = 0;     ///< the thread that opened it, and polls
   u64 fork_generation = 0;
   std::string path;

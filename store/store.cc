@@ -293,6 +293,8 @@ std::expected<void, error> store::close() {
     return refuse(e, fmt::format("closing {}: {}", s.path, sentence_of(e)));
   if (s.c->loop.in_callback())
     return refuse(errc::invalid, fmt::format("closing {}: not allowed inside a callback", s.path));
+  // Callbacks of what is in flight may start more, without end: that is refused.
+  s.closing = true;
   (void)s.c->loop.run_while([](void* p) { return static_cast<store_state*>(p)->in_flight != 0; },
                             &s);
   auto done = s.c->close();

@@ -490,7 +490,7 @@ class store {
   ~store();
 
   /// Waits for operations in flight, makes all durable, writes all pages home. Blocking.
-  /// Idempotent.
+  /// Idempotent. What their callbacks start meanwhile is refused (cancelled: the store is closing).
   std::expected<void, error> close();
 
   // --- the event loop ---
