@@ -8,9 +8,11 @@ namespace {
 constexpr u32 cache_share = 8;  ///< one reader's window takes at most 1/8 of the grantable frames
 }
 
-void read_ahead::missed(const context& c, u32 leaf_blocks) {
+void read_ahead::missed(context& c, u32 leaf_blocks) {
   u32 most = std::min(max_window, c.pages.grantable_units() / cache_share / leaf_blocks);
+  u32 before = window_;
   window_ = std::min(std::max(2u, window_ * 2), most);
+  c.stats.ahead_grown += window_ > before;
   due_ = 0;
 }
 
@@ -33,7 +35,9 @@ void read_ahead::go(context& c, bool forward, const cbytes* limit, const registe
   u32 started = 0;
   for (u32 i = 0; i < count; ++i) started += c.pages.start_load(next[i]);
   c.stats.read_ahead += started;
-  if (count == window_ && started == 0) window_ /= 2;
+  if (count != window_ || started != 0) return;
+  window_ /= 2;
+  ++c.stats.ahead_shrunk;
 }
 
 }  // namespace pleach::btree

@@ -31,7 +31,7 @@ class read_ahead {
     child_ = child;
   }
   /// That leaf has to be loaded.
-  void missed(const context& c, u32 leaf_blocks);
+  void missed(context& c, u32 leaf_blocks);
   /// Starts loads of the leaves behind it (before it, if not `forward`). `limit` (may be null):
   /// none that has only keys at or over it (below it), in the tree's `order`. May evict and move
   /// every page that is not pinned.

@@ -22,6 +22,10 @@ struct tree_statistics {
   u64 splits = 0, growths = 0, push_downs = 0, compactions = 0, merges = 0, unlinks = 0,
       pull_ups = 0;
   u64 empties_kept = 0;
+  u64 splits_at_end = 0;   ///< of leaves, for an ascending run: the left one stays full
+  u64 merges_absent = 0;   ///< left out: a neighbour was not resident, and is not read for that
+  u64 merges_passing = 0;  ///< of merges: by a write that only passed a sparse leaf
+  u64 ahead_grown = 0, ahead_shrunk = 0;  ///< changes of windows of read-ahead
   u64 edits = 0;  ///< calls of editors: more than modifies if records changed under them
   u64 restart_stale = 0, restart_check = 0, restart_grant = 0, restart_plan = 0, lock_all = 0;
 };

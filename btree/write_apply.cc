@@ -93,10 +93,12 @@ void write_applier::apply(write_item& item) {
     bool resolved = resolve(*item.t, item.key, false, path);
     if (derailed(*item.t, resolved && is_pinned(*item.t, *path.page[0]))) return;  // I2 of write_op
   }
-  if (item.kind == change::DELETE || item.kind == change::REMOVE_TREE)
-    erase(item, path);
-  else
-    insert_or_replace(item, path);
+  if (item.kind == change::DELETE || item.kind == change::REMOVE_TREE) return erase(item, path);
+  insert_or_replace(item, path);
+  if (!op_.plan_.merges || op_.shortcut_) return;
+  u64 merges = ctx_.stats.merges;
+  merge_upwards(*item.t, path);
+  ctx_.stats.merges_passing += ctx_.stats.merges - merges;
 }
 
 cbytes write_applier::stored_value(write_item& item, u8& flags) {
@@ -371,6 +373,7 @@ bool write_applier::split(tree& t, resident_path& path, u32 level, const split_p
   cache::descriptor& left = *path.page[level];
   if (derailed(t, has_page(left.addr.blocks()))) return false;
   ++ctx_.stats.splits;
+  ctx_.stats.splits_at_end += level == 0 && at.index == node_view(left.reader()).count();
   cache::descriptor& parent = *path.page[level + 1];
   cache::descriptor& right = new_page(left.addr.blocks());
   inherit(left, right);
@@ -460,6 +463,15 @@ bool write_applier::unlink(tree& t, resident_path& path) {
   return true;
 }
 
+bool write_applier::beside_is_absent(const node_view& up, u32 slot) {
+  auto absent = [&](u32 i) {
+    return i < up.count() && ctx_.pages.find_resident(up.child(i)) == nullptr;
+  };
+  return absent(slot + 1) || absent(slot - 1);
+}
+
+/// Never reads a page: a neighbour that is not resident is left alone, and the sparse leaf with it,
+/// until a write passes while both are there.
 void write_applier::merge_upwards(tree& t, resident_path& path) {
   for (u32 level = 0; level + 1 < path.height; ++level) {
     node_view n(path.page[level]->reader());
@@ -468,7 +480,10 @@ void write_applier::merge_upwards(tree& t, resident_path& path) {
     node_view up(path.page[level + 1]->reader());
     bool merged = slot + 1 < up.count() && merge_pair(path, level, slot);
     if (!merged && slot > 0) merged = merge_pair(path, level, slot - 1);
-    if (!merged) return;
+    if (!merged) {
+      ctx_.stats.merges_absent += beside_is_absent(up, slot);
+      return;
+    }
     if (level + 2 == path.height) return pull_up(t, path);
   }
 }

@@ -137,6 +137,7 @@ struct write_plan {
   u32 extents = 0;
   u64 credit = 0;
   u64 units = 0;            ///< spare frames and bitmap pages
+  bool merges = false;      ///< the leaf is sparse, and it and a resident neighbour fit one
   bool may_change = false;  ///< false: nothing to do (deletes of absent keys)
   i32 probe = -1;           ///< pinned leaf whose neighbour path must be pinned first
   i32 read_old = -1;        ///< item whose old value, or the map of it, must be read first

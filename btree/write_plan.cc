@@ -81,7 +81,7 @@ void write_plan::clear() {
   frees.release();
   extents = 0;
   credit = units = 0;
-  may_change = stale = false;
+  may_change = stale = merges = false;
   probe = read_old = -1;
   verdict = errc::ok;
 }
@@ -291,6 +291,10 @@ void write_planner::plan_leaf(write_plan& out, pinned_page& p) {
     }
   } else if (batch) {
     touch(change_bytes(n, p.inserts + p.deletes, added));
+  } else if (p.inserts != 0 && p.deletes == 0 && p.d->ascending < 2) {
+    // The neighbour may not have been there when the leaf became sparse. A leaf that is being
+    // filled from its end is left alone.
+    plan_merges(out, p, 0);
   }
   if (p.deletes == 0) return;
   if (!batch) touch(moved_bytes(n, 1) + 2 * capture_granule_bytes);
@@ -412,6 +416,7 @@ void write_planner::plan_merges(write_plan& out, pinned_page& leaf, u32 erased_b
       node_view o(other->reader());
       if (j > i ? !may_merge(n, o) : !may_merge(o, n)) continue;
       free_later(out, j > i ? other->addr : p->d->addr);
+      out.merges = true;
       touch(std::max(n.size(), o.size()) * 2);
       touch(up.size());
       any = true;

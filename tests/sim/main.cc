@@ -128,13 +128,14 @@ int run_seeds(const arguments& a) {
       t.too_large, t.cancelled, t.growths, seconds());
   const btree::tree_statistics& n = t.trees;
   fmt::print(
-      "  splits {}, growths {}, push-downs {}, compactions {}, merges {}, unlinks {}, pull-ups {}, "
+      "  splits {}, growths {}, push-downs {}, compactions {}, merges {} (passing {}), unlinks {}, "
+      "pull-ups {}, "
       "empties kept {}; restarts: stale {}, "
       "check {}, grant {}, plan {}; alone {}; cookies: hits {}, misses {}; read ahead {}; damaged "
       "images {}, refused {}\n",
-      n.splits, n.growths, n.push_downs, n.compactions, n.merges, n.unlinks, n.pull_ups,
-      n.empties_kept, n.restart_stale, n.restart_check, n.restart_grant, n.restart_plan, n.lock_all,
-      n.cookie_hits, n.cookie_misses, n.read_ahead, t.damaged, t.damage_refused);
+      n.splits, n.growths, n.push_downs, n.compactions, n.merges, n.merges_passing, n.unlinks,
+      n.pull_ups, n.empties_kept, n.restart_stale, n.restart_check, n.restart_grant, n.restart_plan,
+      n.lock_all, n.cookie_hits, n.cookie_misses, n.read_ahead, t.damaged, t.damage_refused);
   if (const latch_counts* l = watched_latches())
     fmt::print(
         "  latch hooks: {} steps, brackets: {} to read, {} to change, {} ended by eviction or a "
