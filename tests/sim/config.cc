@@ -136,8 +136,8 @@ void draw_lengths(config& c) {
   static constexpr fixed_lengths shapes[] = {{8, 8}, {24, 24}, {4, 1},  {31, 200}, {256, 700},
                                              {8, 8}, {16, 0},  {0, 32}, {16, 32}};
   if (!r.chance(500)) return;
-  for (fixed_lengths& l : c.lengths)
-    if (r.chance(700)) l = one_of(r, shapes);
+  for (u32 i = 0; i < 4; ++i)
+    if (r.chance(700)) c.lengths[i] = one_of(r, shapes);
 }
 /// Values with maps: many runs of few blocks, or few long ones.
 void draw_large(config& c) {
@@ -148,6 +148,44 @@ void draw_large(config& c) {
   c.large_bytes = one_of(r, {100u << 10, 500u << 10, 2200u << 10});
   c.volume_bytes = std::max(c.volume_bytes, (u64{6} << 20) + r.below(u64{12} << 20));
   c.key_space = std::min(c.key_space, 200u);
+}
+/// Trees as production has them; or keys and values that have broken trees before.
+void draw_shapes(config& c) {
+  random_stream r(mix64(c.seed + 0x5a9e5));
+  switch (r.below(8)) {
+    case 0: {  // eight trees of the shapes that motr has in production
+      static constexpr fixed_lengths lengths[] = {{8, 8},  {8, 40}, {24, 0}, {0, 0},
+                                                  {20, 0}, {32, 0}, {0, 0},  {24, 24}};
+      static constexpr u32 blocks[] = {1, 1, 4, 2, 2, 2, 16, 16};
+      std::copy(std::begin(lengths), std::end(lengths), c.lengths);
+      std::copy(std::begin(blocks), std::end(blocks), c.node_blocks);
+      c.trees = 8;
+      c.max_node_blocks = 16;
+      c.log_blocks = 512 + r.below(200);
+      c.volume_bytes = (u64{16} << 20) + r.below(u64{8} << 20);
+      c.value_class = 1;
+      break;
+    }
+    case 1:
+    case 2:  // streams of ascending keys that stand among each other, or each in a range of its own
+      c.key_shape = r.chance(500) ? 5 : 6;
+      c.streams = 5 + static_cast<u32>(r.below(5));
+      c.key_space = c.streams * (5 + static_cast<u32>(r.below(195)));
+      break;
+    case 3:  // keys that begin one another, that differ in the last byte, and the empty one
+      c.key_shape = 7;
+      c.key_space = one_of(r, {30u, 200u, 900u});
+      break;
+    case 4:  // values of about a node, and of many, among tiny ones
+      c.value_class = 6;
+      c.key_space = one_of(r, {40u, 150u});
+      c.volume_bytes = (u64{10} << 20) + r.below(u64{10} << 20);
+      break;
+    default:
+      return;
+  }
+  if (c.key_shape < 5 || !r.chance(500)) return;
+  for (fixed_lengths& l : c.lengths) l = {};  // keys as they are drawn
 }
 /// From a stream of its own: what it draws does not change the rest of a seed.
 void draw_growth(config& c) {
@@ -241,6 +279,7 @@ config config::draw(u64 seed, hint h) {
   if (h == hint::ANY) draw_lengths(c);
   if (seed > 1000) draw_patches(c);
   if (seed > 1000) draw_multi(c);
+  if (seed > 1000) draw_shapes(c);
   if (seed > 1000) draw_orders(c);
   return c;
 }
@@ -252,6 +291,7 @@ std::string config::words() const {
   if (!fixed.empty()) fixed = ", lengths" + fixed;
   for (const key_rules& k : rules)
     if (k.order != 1 || k.flags != 0) fixed += fmt::format(", order {}/{}", k.order, k.flags);
+  if (streams != 0) fixed += fmt::format(", streams {}", streams);
   return fmt::format(
       "volume {} KiB, log {} blocks, nodes to {} blocks, cache +{} KiB, trees {}, keys {} shape "
       "{}, values {}, in flight {}, cycles {} x {} ops, "

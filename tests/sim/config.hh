@@ -59,8 +59,10 @@ struct config {
   u64 extra_cache = 0;  ///< beyond the least budget
   u64 log_buffer_bytes = 0;
   u32 trees = 1;
-  fixed_lengths lengths[4];  ///< by tree
-  key_rules rules[4];        ///< by tree
+  fixed_lengths lengths[8];  ///< by tree
+  key_rules rules[8];        ///< by tree
+  u32 node_blocks[8] = {};   ///< by tree; 0: drawn
+  u32 streams = 0;           ///< ascending ones, interleaved (key shapes 5 and 6)
   u32 key_space = 100;
   u32 key_shape = 0;
   u32 value_class = 0;

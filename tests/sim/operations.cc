@@ -13,9 +13,24 @@ std::string text_of(btree::change k) {
   return names[static_cast<u32>(k)];
 }
 
+/// The next key of a stream, or, as often, one that has been.
+std::string run::draw_of_stream() {
+  u64 k = random_.below(config_.streams);
+  u64 most = config_.key_space / config_.streams;
+  u64 n = random_.chance(500) ? streams_[k]++ % most : random_.below(streams_[k] % most + 1);
+  return config_.key_shape == 5 ? fmt::format("{:06}.{}", n, k) : fmt::format("{}/{:06}", k, n);
+}
+
 std::string run::draw_key() {
+  if (config_.streams != 0) return draw_of_stream();
   u64 n = random_.below(config_.key_space);
   switch (config_.key_shape) {
+    case 7: {
+      if (n % 3 == 0) return std::string(40, 'z') + static_cast<char>(n / 3);
+      std::string s(n / 3, 'a');
+      for (u64 i = 0; i < s.size(); ++i) s[i] = static_cast<char>('a' + i % 3);
+      return s;
+    }
     case 0:
       return fmt::format("key{:06}", n);
     case 1:
@@ -36,8 +51,14 @@ std::string run::draw_key() {
   }
 }
 
+namespace {
+u32 index_of(const std::string& tree) {
+  return static_cast<u32>(tree.back() - '0') % 8;
+}
+}  // namespace
+
 fixed_lengths run::lengths_of(const std::string& tree) const {
-  return config_.lengths[static_cast<u32>(tree.back() - '0') % std::size(config_.lengths)];
+  return config_.lengths[index_of(tree)];
 }
 
 /// The end of what is too long tells keys apart, and what is too short goes on. A tree with a
@@ -93,6 +114,14 @@ value_t run::draw_value(const std::string& tree) {
       v.length = random_.chance(400) ? quarter + static_cast<u32>(random_.below(24 << 10))
                                      : static_cast<u32>(random_.below(300));
       break;
+    case 6: {
+      static constexpr u32 tenths[] = {3, 5, 9, 10, 11, 1000};
+      u32 node = config_.max_node_blocks * block_bytes;
+      u32 size = node * tenths[random_.below(random_.chance(200) ? 6 : 5)] / 10;
+      v.length =
+          random_.chance(800) ? static_cast<u32>(random_.below(20)) : std::min(size, 400u << 10);
+      break;
+    }
     case 5:
       v.length = 500 + static_cast<u32>(random_.below(12 << 10));
       break;
@@ -391,13 +420,13 @@ void run::start_create(slot& s) {
   s.record = {};
   btree::tree_record& record = s.record.record;
   record.state = btree::TREE_LIVE;
-  const key_rules& rules =
-      config_.rules[static_cast<u32>(s.tree.back() - '0') % std::size(config_.rules)];
+  const key_rules& rules = config_.rules[index_of(s.tree)];
   record.order = rules.order;
   record.flags = rules.flags;
   std::strcpy(s.record.comparator, reverse_name);
   u32 blocks = 1;
   while (blocks < config_.max_node_blocks && random_.chance(600)) blocks *= 2;
+  if (u32 given = config_.node_blocks[index_of(s.tree)]; given != 0) blocks = given;
   record.node_blocks = static_cast<u16>(blocks);
   record.key_bytes = static_cast<u16>(lengths_of(s.tree).key);
   record.value_bytes = static_cast<u16>(lengths_of(s.tree).value);

@@ -84,6 +84,7 @@ class run {
 
   // draws
   std::string draw_key();
+  std::string draw_of_stream();
   fixed_lengths lengths_of(const std::string& tree) const;
   /// `key` as the tree takes it.
   std::string shaped(const std::string& tree, std::string key) const;
@@ -117,6 +118,7 @@ class run {
   u64 trace_ = 0;
   u32 images_ = 0;
   std::string erased_;  ///< the key that was erased last: waves go on behind it
+  u64 streams_[16] = {};
   u32 full_ = 0;        ///< no_space seen lately: delete more
   bool opening_ = false, dying_ = false, trouble_ = false;
   u64 rounds_ = 0;
