@@ -76,6 +76,33 @@ printf '// %0110d\n' 1 >txn/t.cc
 expect 1 "long line" bash "$here/columns.sh" .
 
 fresh
+expect 1 "no place of the cache at all" bash "$here/latches.sh" .
+echo 'x = d.data;' >pagecache/loader.cc
+expect 0 "bytes in the cache" bash "$here/latches.sh" .
+echo 'x = d->data;' >btree/t.cc
+expect 1 "a page's bytes outside of the cache" bash "$here/latches.sh" .
+echo 'auto* p = const_cast<std::byte*>(n.base());' >btree/t.cc
+expect 1 "constness that is cast away" bash "$here/latches.sh" .
+echo 'return page_writer(base, size, c);' >btree/t.cc
+expect 1 "a writer of one's own" bash "$here/latches.sh" .
+
+fresh
+printf 'sim\nunit-one\n' >names
+row() { printf '| capability | how | test | page |\n|---|---|---|---|\n%s\n' "$1" >doc/requirements.md; }
+row '| a | b | `unit-*`, simulation | [page](page.md), `doc/page.md` |'
+expect 0 "a row with tests and pages" bash "$here/requirements.sh" . names
+row '| a | not yet | | |'
+expect 0 "a row that says it is missing" bash "$here/requirements.sh" . names
+row '| a | b | `unit-two` | [page](page.md) |'
+expect 1 "a test that does not exist" bash "$here/requirements.sh" . names
+row '| a | b | | [page](page.md) |'
+expect 1 "a row without a test" bash "$here/requirements.sh" . names
+row '| a | b | `unit-one` | |'
+expect 1 "a row without a page" bash "$here/requirements.sh" . names
+row '| a | b | `unit-one` | [none](none.md) |'
+expect 1 "a page that does not exist" bash "$here/requirements.sh" . names
+
+fresh
 printf 'm A B\nm B C\nm A C\n' >edges
 printf 'm A B 1\nm B C 0\nm A C 0\nother A B 1\nm A B 0\nm B C 1\n' >coverage
 printf '# none\nm A C only when pigs fly\n' >excuses

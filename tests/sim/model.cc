@@ -35,7 +35,7 @@ void set_reversed(u32 trees) {
   reversed_trees = trees;
 }
 key_less order_of(const std::string& tree) {
-  return {(reversed_trees >> (static_cast<u32>(tree.back() - '0') % 4) & 1) != 0};
+  return {(reversed_trees >> (static_cast<u32>(tree.back() - '0') % 8) & 1) != 0};
 }
 int compare_reversed(std::string_view a, std::string_view b, void*) {
   return b.compare(a);

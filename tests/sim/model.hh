@@ -37,7 +37,7 @@ struct key_less {
 /// The comparator of reversed trees, as the store has it registered.
 inline constexpr const char* reverse_name = "reverse";
 int compare_reversed(std::string_view a, std::string_view b, void*);
-/// Of the run: bit n: trees whose name ends with a digit of n modulo 4 are reversed.
+/// Of the run: bit n: trees whose name ends with a digit of n modulo 8 are reversed.
 void set_reversed(u32 trees);
 key_less order_of(const std::string& tree);
 
