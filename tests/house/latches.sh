@@ -22,6 +22,7 @@ done < <(grep -rnP '(->|\.)data\b(?!\s*\()' pagecache txn btree store --include=
 while IFS=: read -r file line text; do
   # A planted bug stands under its name.
   sed -n "$((line - 1)),${line}p" "$file" | grep -q PLEACH_PLANTED && continue
+  case $text in *request*.data*=*const_cast*) continue ;; esac  # what a device writes it only reads
   grep -qE "$may_cast" <<<"$file" || report "$file" "$line" "constness of bytes is cast away: $text"
 done < <(grep -rnE 'const_cast<(std::byte ?\*|page_header|node_header)' pagecache txn btree store --include='*.cc' --include='*.hh' 2>/dev/null)
 # Writers are made where the page joins the open group (mkfs has no group, nor pages in a cache).
