@@ -163,6 +163,10 @@ void erase_at(page_writer w, u32 index);
 /// Rewrites the node without garbage, slots centred in their slack, prefix cut anew to what fences
 /// (and `extra_key`, if any) share. `scratch` holds a copy: at least size() bytes.
 void compact(page_writer w, bytes scratch, const cbytes* extra_key = nullptr);
+/// Gives the records of a slotted node a shorter prefix, the first `length` bytes of its low fence,
+/// if it then fits with `spare` bytes left.
+/// RETURNS: false if it does not; nothing has changed then. `scratch` as in compact.
+bool shorten_prefix(page_writer w, u32 length, u32 spare, bytes scratch);
 
 // inner nodes
 /// REQUIRES: room NOW; index > 0, or the node is empty (the separator is then ignored: its key is

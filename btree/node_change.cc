@@ -218,6 +218,17 @@ void erase_at(page_writer w, u32 index) {
              lowest ? offset + before : u32{n.node().heap_begin});
 }
 
+bool shorten_prefix(page_writer w, u32 length, u32 spare, bytes scratch) {
+  const node_view n(w);
+  PLEACH_ASSERT(!n.fixed() && length < n.prefix().size());
+  if (bytes_with_prefix(n, length) + spare > n.payload_end() - slot_area_begin) return false;
+  const part whole{n, 0, n.count()};
+  blueprint b = blueprint_of(n, &whole);
+  b.prefix = n.low_fence().first(length);
+  rewrite(w, b, scratch);
+  return true;
+}
+
 // --- children ---
 
 void insert_child(page_writer w, u32 index, cbytes separator, page_ref child) {

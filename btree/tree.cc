@@ -17,6 +17,10 @@ u32 max_inline_record(const tree& t) {
   return max_inline_record(t.node_blocks);
 }
 
+bool goes_to_extent(const tree& t, u64 key_bytes, u64 value_bytes) {
+  return key_bytes + value_bytes > max_inline_record(t) && value_bytes > sizeof(value_reference);
+}
+
 errc check_lengths(const tree& t, cbytes key, u64 value_bytes, length_fault& fault) {
   if (t.key_bytes != 0 && key.size() != t.key_bytes) {
     fault = {t.key_bytes, static_cast<u32>(key.size())};

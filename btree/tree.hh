@@ -26,6 +26,7 @@ struct tree_statistics {
   u64 merges_absent = 0;   ///< left out: a neighbour was not resident, and is not read for that
   u64 merges_passing = 0;  ///< of merges: by a write that only passed a sparse leaf
   u64 ahead_grown = 0, ahead_shrunk = 0;  ///< changes of windows of read-ahead
+  u64 bulk_loads = 0, bulk_records = 0;
   u64 edits = 0;  ///< calls of editors: more than modifies if records changed under them
   u64 restart_stale = 0, restart_check = 0, restart_grant = 0, restart_plan = 0, lock_all = 0;
 };
@@ -73,6 +74,9 @@ struct tree {
 
 /// Largest inline record (key and value bytes) of a tree; a larger value goes to an extent.
 u32 max_inline_record(const tree& t);
+/// RETURNS: true if a value of this length goes to an extent: its record is too large for a leaf,
+/// and the reference is smaller than the value.
+bool goes_to_extent(const tree& t, u64 key_bytes, u64 value_bytes);
 /// A length that a tree of fixed lengths does not take; `wanted` 0: none.
 struct length_fault {
   u32 wanted = 0;

@@ -52,12 +52,8 @@ u64 change_bytes(const node_view& n, u32 changes, u32 added) {
   return rewritten ? whole_page(n.size()) : std::min<u64>(whole_page(n.size()), bytes);
 }
 
-/// A value moves to an extent if its record is too large for a leaf, but only where the reference
-/// is smaller than the value.
 bool goes_to_extent(const tree& t, const write_item& i) {
-  if (i.draft != nullptr) return true;
-  return i.key.size() + i.value.size() > max_inline_record(t) &&
-         i.value.size() > sizeof(value_reference);
+  return i.draft != nullptr || goes_to_extent(t, i.key.size(), i.value.size());
 }
 
 u32 value_length(const tree& t, const write_item& i) {

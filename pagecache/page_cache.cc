@@ -4,6 +4,7 @@
 #include <new>
 
 #include "be/base/planted.hh"
+#include "be/volume.hh"
 #include "pagecache/daemon.hh"
 
 namespace pleach::cache {
@@ -116,12 +117,23 @@ void page_cache::impl::make_chaos() {
   if (parts.chaos("move")) frames.move_one(mix64(++random));
 }
 
+/// Was `d` loaded by somebody with an old reference, where a page that `ref` names was written
+/// without the cache since (bulk_draft.hh)? What changed is nobody's past.
+static bool outlived(const descriptor& d, page_ref ref) {
+  const bool newer = static_cast<i32>(ref.gen - d.gen) > 0 && d.gen != format_generation;
+  return newer && d.rec_lsn == 0 && d.member_lsn == 0 && d.image == 0;
+}
+
 descriptor* page_cache::pin(page_ref ref) {
   impl& i = *impl_;
   core& c = i.parts;
   if (c.loop.env().chaotic) i.make_chaos();
   if (descriptor* d = table_.find(ref.addr.block())) {
-    if (d->addr != ref.addr || d->gen != ref.gen) return &i.failed_answer(errc::corrupt);
+    if (d->addr != ref.addr || d->gen != ref.gen) {
+      if (!outlived(*d, ref)) return &i.failed_answer(errc::corrupt);
+      i.drop_stale(*d);
+      return pin(ref);
+    }
     if (d->resident()) {
       ++hits_;
       if (d->heat < d->heat_cap) ++d->heat;

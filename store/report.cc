@@ -60,6 +60,8 @@ std::vector<counter> store::stats() const {
       {"tree.inserts", t.inserts, "records inserted"},
       {"tree.replaces", t.replaces, "records replaced"},
       {"tree.deletes", t.deletes, "records deleted"},
+      {"tree.bulk_loads", t.bulk_loads, "trees loaded in bulk"},
+      {"tree.bulk_records", t.bulk_records, "records that came so"},
       {"tree.splits", t.splits, "nodes split"},
       {"tree.splits_at_end", t.splits_at_end, "leaves split behind an ascending run, left full"},
       {"tree.growths", t.growths, "nodes moved to a larger page"},

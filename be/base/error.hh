@@ -40,6 +40,7 @@ enum class error_class : u16 {
   X(exists, exists, 1, "the key is there already")                                            \
   X(tree_exists, exists, 2, "the tree exists already")                                        \
   X(file_exists, exists, 3, "the file exists already")                                        \
+  X(not_empty, exists, 8, "the tree is not empty")                                            \
   X(invalid, invalid, 1, "the call is not allowed here")                                      \
   X(bad_argument, invalid, 2, "an argument is out of range")                                  \
   X(not_a_store, invalid, 3, "not a Pleach store")                                            \
@@ -53,6 +54,7 @@ enum class error_class : u16 {
   X(impossible_lengths, invalid, 11, "fixed lengths too large for the tree's nodes")          \
   X(impossible_order, invalid, 12, "integers are keys of one length of 1 to 16 bytes")        \
   X(empty_key, invalid, 13, "a tree with a comparator takes no empty key")                    \
+  X(not_ascending, invalid, 20, "the keys are not in strictly ascending order")               \
   X(no_space, no_space, 1, "no space left in the store")                                      \
   X(device_full, no_space, 2, "no space left on the device below the store")                  \
   X(no_credit, no_credit, 1, "the log has no room for this transaction")                      \

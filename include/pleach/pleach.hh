@@ -202,6 +202,7 @@ class cursor;
 class batch;
 class value_reader;
 class value_writer;
+class bulk_loader;
 namespace internal {
 struct store_state;
 struct tree_state;
@@ -259,6 +260,7 @@ class operation {
   friend class batch;
   friend class value_reader;
   friend class value_writer;
+  friend class bulk_loader;
   friend struct internal::operation_access;
   operation(internal::store_state* s, void (*make)(operation&, void*), void* context);
 
@@ -350,6 +352,7 @@ class tree {
   friend class batch;
   friend class value_reader;
   friend class value_writer;
+  friend class bulk_loader;
   friend struct internal::operation_access;
   std::shared_ptr<internal::tree_state> state_;
 };
@@ -405,6 +408,45 @@ class value_writer {
   operation commit(durability d = durability::durable);
   /// Bytes written so far.
   std::uint64_t size() const;
+
+ private:
+  struct state;
+  std::unique_ptr<state> state_;
+};
+
+/// A record of bulk_loader::add. Key and value are the caller's until completion.
+struct load_record {
+  std::string_view key, value;
+};
+
+/// Fills an empty tree with records in order, many times faster than put or a batch: the nodes are
+/// written once, full, straight to their places, and only the commit goes through the log. Nothing
+/// is visible before the commit; what is written until then is reserved in memory only, so that a
+/// crash leaks nothing, and destroying the loader gives it back. A load may be of hundreds of GiB
+/// (`too_large` at the commit beyond a third of the log, at 4.6 KiB for 126 MiB of the volume).
+/// Takes about 1 MiB of memory and a node for each level of the tree, besides what an operation
+/// borrows of the store's budget while it runs; with values that are too large for a node 1 MiB
+/// more.
+class bulk_loader {
+ public:
+  explicit bulk_loader(const tree& t);
+  bulk_loader(const bulk_loader&) = delete;
+  bulk_loader& operator=(const bulk_loader&) = delete;
+  /// REQUIRES: no operation of it is in flight.
+  ~bulk_loader();
+
+  /// Appends records, in strictly ascending order of keys, the caller's until the operation is
+  /// done. One at a time; some thousand records at once are best.
+  /// ERRORS: `invalid` (not_ascending; wrong_key_length, ...) and `too_large` (a key or value) for
+  /// one of the records: none of this call was taken, and the loader goes on. After any other error
+  /// it takes nothing more: `exists` (not_empty: the tree has records), `no_space`, ...
+  operation add(std::span<const load_record> records);
+  /// Makes the records visible, all at once. Once; whatever its outcome the loader takes no more.
+  /// ERRORS: `exists` (not_empty) if others put records into the tree meanwhile; `too_large`; ...:
+  /// nothing has changed then, and everything was given back.
+  operation commit(durability d = durability::durable);
+  /// Records taken so far.
+  std::uint64_t records() const;
 
  private:
   struct state;

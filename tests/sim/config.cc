@@ -50,6 +50,10 @@ void lean(config& c, hint h, random_stream& r) {
       c.write_per_mille = 700;
       c.ops_per_cycle = 500;
       break;
+    case hint::BULK:
+      c.durable_per_mille = 800;
+      c.image_per_mille = 250;
+      break;
     case hint::EXTENTS:
       c.value_class = 3;
       c.write_per_mille = 800;
@@ -230,6 +234,14 @@ void draw_orders(config& c) {
       key = one_of(r, {1u, 4u, 8u, 16u});
   }
 }
+/// Bulk loads need empty trees: some are dropped, and made again.
+void draw_bulk(config& c) {
+  random_stream r(mix64(c.seed + 0xb01c));
+  if (r.chance(400)) return;
+  c.bulk_per_mille = one_of(r, {100u, 500u});
+  c.bulk_records = one_of(r, {10u, 200u, 2000u});
+  if (r.chance(600)) c.ddl_per_mille = std::max(c.ddl_per_mille, one_of(r, {20u, 60u}));
+}
 }  // namespace
 
 config config::draw(u64 seed, hint h) {
@@ -281,6 +293,7 @@ config config::draw(u64 seed, hint h) {
   if (seed > 1000) draw_multi(c);
   if (seed > 1000) draw_shapes(c);
   if (seed > 1000) draw_orders(c);
+  if (seed > 1000 || h == hint::BULK) draw_bulk(c);
   return c;
 }
 
@@ -296,12 +309,13 @@ std::string config::words() const {
       "volume {} KiB, log {} blocks, nodes to {} blocks, cache +{} KiB, trees {}, keys {} shape "
       "{}, values {}, in flight {}, cycles {} x {} ops, "
       "durable {}, writes {}, deletes {}, batches {} of {}, wave {}, ddl {}, chaos {}, grows {}, "
-      "runs of {} blocks, large {} to {} KiB, trouble {}{}, multi {}, bounds {}",
+      "runs of {} blocks, large {} to {} KiB, trouble {}{}, multi {}, bounds {}, bulk {} "
+      "of {}",
       volume_bytes >> 10, log_blocks, max_node_blocks, extra_cache >> 10, trees, key_space,
       key_shape, value_class, in_flight, cycles, ops_per_cycle, durable_per_mille, write_per_mille,
       delete_per_mille, batch_per_mille, batch_max, wave, ddl_per_mille, chaos_per_mille,
-      grow_per_mille, max_run_blocks, large_per_mille, large_bytes >> 10,
-      static_cast<int>(trouble), fixed, multi_per_mille, bound_per_mille);
+      grow_per_mille, max_run_blocks, large_per_mille, large_bytes >> 10, static_cast<int>(trouble),
+      fixed, multi_per_mille, bound_per_mille, bulk_per_mille, bulk_records);
 }
 
 }  // namespace pleach::sim

@@ -37,6 +37,8 @@ void run::finished(slot& s) {
       return finish_multi_get(s);
     case job::COUNT:
       return finish_count(s);
+    case job::BULK:
+      return s.loaded ? finish_bulk(s) : finish_added(s);
     case job::CREATE:
       return finish_create(s);
     case job::DROP:
@@ -56,6 +58,8 @@ bool run::excused(const slot& s, errc code) const {
   if (code == errc::cancelled || code == errc::timed_out) return s.limited;
   if (code == errc::no_space) return true;
   if (code == errc::too_large) return s.kind == job::BATCH;
+  // Others write to the tree meanwhile; or it became empty, but kept its height.
+  if (code == errc::not_empty) return s.kind == job::BULK;
   if (!failing()) return false;
   return code == errc::failed || code == errc::outcome_unknown || code == errc::io ||
          code == errc::device_gone || code == errc::device_full;
@@ -73,6 +77,9 @@ void run::release(slot& s) {
         --trees_.at(i.t->name).users;
       }
     }
+  } else if (s.kind == job::BULK) {
+    for (const std::string& k : s.keys) locks_.erase({s.tree, k});
+    --trees_.at(s.tree).users;
   } else if (s.reads()) {
     --trees_.at(s.tree).users;
   }
@@ -161,6 +168,8 @@ void run::finish_create(slot& s) {
     trees_.erase(s.tree);
   }
   s.kind = job::NONE;
+  if (applied && config_.bulk_per_mille != 0 && !dying_ && !failing() && random_.chance(700))
+    start_bulk(s);
 }
 
 void run::finish_drop(slot& s) {

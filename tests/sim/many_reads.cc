@@ -74,16 +74,16 @@ void run::check_lookup(slot& s, const drawn_lookups::one& l) {
   if (found && !l.wants_value) {
     auto at = history_.tree(s.tree).find(l.key);
     if (at == history_.tree(s.tree).end() || !history::may_be_present(at->second, s.started))
-      violation(fmt::format("a multi-get in {} found {}, which was not there", s.tree,
-                            printable(l.key)));
+      violation(
+          fmt::format("a multi-get in {} found {}, which was not there", s.tree, printable(l.key)));
     return;
   }
   const version* v = history_.explain(s.tree, l.key, s.started,
                                       found ? std::optional<std::string>(l.value) : std::nullopt);
   if (v == nullptr)
-    violation(fmt::format("a multi-get in {}: {} {}", s.tree, printable(l.key),
-                          found ? "has a value that it did not have then"
-                                : "is not found, but it was there"));
+    violation(fmt::format(
+        "a multi-get in {}: {} {}", s.tree, printable(l.key),
+        found ? "has a value that it did not have then" : "is not found, but it was there"));
   if (v->transaction != ~u64{0} && v->visible_by == ~u64{0})
     history_.seen(model_.at(v->transaction), clock_);
 }
@@ -104,9 +104,10 @@ void run::finish_count(slot& s) {
       most += history::may_be_present(k->second, s.started);
     }
     if (s.count.counted() < least || s.count.counted() > most)
-      violation(fmt::format("a count in {} from {} gave {}; {} keys were there all the time, {} at "
-                            "some time",
-                            s.tree, printable(s.sought), s.count.counted(), least, most));
+      violation(
+          fmt::format("a count in {} from {} gave {}; {} keys were there all the time, {} at "
+                      "some time",
+                      s.tree, printable(s.sought), s.count.counted(), least, most));
   }
   release(s);
 }

@@ -137,7 +137,7 @@ value_t run::draw_value(const std::string& tree) {
 run::open_tree* run::draw_tree(std::string& name) {
   name = "tree" + std::to_string(random_.below(config_.trees));
   auto it = trees_.find(name);
-  return it == trees_.end() || it->second.closing ? nullptr : &it->second;
+  return it == trees_.end() || it->second.closing || it->second.loading ? nullptr : &it->second;
 }
 
 void run::start_one() {
@@ -160,6 +160,8 @@ void run::start(slot& s) {
     return;
   }
   if (random_.chance(config_.ddl_per_mille) && t->users == 0) return start_drop(s, name);
+  if (config_.bulk_per_mille != 0 && random_.chance(config_.bulk_per_mille) && may_be_loaded(name))
+    return start_bulk(s);
   if (random_.chance(config_.write_per_mille))
     return random_.chance(config_.batch_per_mille) ? start_batch(s) : start_write(s);
   start_read(s);

@@ -61,6 +61,9 @@ constexpr planted_bug table[] = {
     {"covers_ignores_order", hint::ORDERS,
      "fences are compared as bytes, whatever the tree's order"},
     {"truncated_anyway", hint::ORDERS, "separators are cut although the tree keeps them whole"},
+    {"bulk_not_flushed", hint::BULK, "a bulk load is durable before its pages are"},
+    {"bulk_count_short", hint::BULK, "the root of a loaded tree counts a record too few"},
+    {"bulk_order_unchecked", hint::BULK, "a bulk load takes a key that is out of order"},
     {"clean_before_home", hint::CLOSE, "a close says clean although pages are not home"},
 };
 }  // namespace

@@ -31,6 +31,8 @@ void totals::add(const btree::tree_statistics& s) {
   trees.restart_plan += s.restart_plan, trees.lock_all += s.lock_all;
   trees.cookie_hits += s.cookie_hits, trees.cookie_misses += s.cookie_misses;
   trees.read_ahead += s.read_ahead;
+  trees.multi_gets += s.multi_gets, trees.counts += s.counts;
+  trees.bulk_loads += s.bulk_loads, trees.bulk_records += s.bulk_records;
 }
 
 void report::tell(const std::string& line) {

@@ -31,6 +31,7 @@ class run {
     btree::tree_record record{};
     u32 users = 0;
     bool closing = false;
+    bool loading = false;  ///< by a bulk load that has it for itself
   };
 
   // life
@@ -60,6 +61,9 @@ class run {
   void start_multi_get(slot& s);
   void start_count(slot& s);
   void draw_bound(slot& s);
+  bool may_be_loaded(const std::string& tree);
+  void start_bulk(slot& s);
+  void add_more(slot& s);
   void start_create(slot& s);
   void start_drop(slot& s, const std::string& name);
   void launch(slot& s, sm::op& op);
@@ -72,6 +76,9 @@ class run {
   void finish_multi_get(slot& s);
   void check_lookup(slot& s, const drawn_lookups::one& l);
   void finish_count(slot& s);
+  void finish_added(slot& s);
+  void finish_bulk(slot& s);
+  void end_bulk(slot& s, bool applied);
   void finish_create(slot& s);
   void finish_drop(slot& s);
   void check_read(slot& s, errc code);

@@ -5,6 +5,7 @@
 #include <deque>
 #include <memory>
 
+#include "btree/bulk_commit_op.hh"
 #include "btree/count_op.hh"
 #include "btree/multi_get_op.hh"
 #include "btree/read_op.hh"
@@ -18,7 +19,19 @@ namespace pleach::sim {
 /// RETURNS: the word for the change, for reports.
 std::string text_of(btree::change k);
 
-enum class job : u8 { NONE, WRITE, BATCH, READ, WALK, CREATE, DROP, RECLAIM, MULTI_GET, COUNT };
+enum class job : u8 {
+  NONE,
+  WRITE,
+  BATCH,
+  READ,
+  WALK,
+  CREATE,
+  DROP,
+  RECLAIM,
+  MULTI_GET,
+  COUNT,
+  BULK
+};
 
 /// The lookups of a multi-get, and what became of them.
 class drawn_lookups final : public btree::lookup_list {
@@ -38,6 +51,16 @@ class drawn_lookups final : public btree::lookup_list {
     ++all[i].settled;
   }
   std::vector<one> all;
+};
+
+/// Records [from, to) of those that a bulk load adds.
+class drawn_records final : public btree::bulk_source {
+ public:
+  u64 count() const override { return to - from; }
+  item at(u64 i) override { return {as_bytes((*keys)[from + i]), as_bytes((*values)[from + i])}; }
+  const std::deque<std::string>* keys = nullptr;
+  const std::deque<std::string>* values = nullptr;
+  u64 from = 0, to = 0;
 };
 
 struct slot {
@@ -84,6 +107,14 @@ struct slot {
   const btree::write_op& last_write() const { return patch ? patch->commit : write; }
   errc outcome() const { return patch ? patcher.out.code : write.out.code; }
 
+  // a bulk load: records are added in pieces, then committed
+  std::unique_ptr<btree::bulk_draft> bulk;
+  drawn_records piece;
+  bool refused = false;  ///< the piece is out of order
+  bool loaded = false;  ///< all is added: it is committed
+  btree::bulk_build_op build;
+  btree::bulk_commit_op bulk_commit;
+
   // reads
   btree::read_op read;
   btree::seek mode = btree::seek::EXACT;
@@ -117,6 +148,8 @@ struct slot {
   sm::op& running() {
     if (kind == job::MULTI_GET) return multi_get;
     if (kind == job::COUNT) return count;
+    if (kind == job::BULK)
+      return loaded ? static_cast<sm::op&>(bulk_commit) : static_cast<sm::op&>(build);
     if (kind == job::READ || kind == job::WALK) return read;
     if (kind == job::RECLAIM) return reclaim;
     if (patch) return patcher;

@@ -122,12 +122,15 @@ void run::check_copy(slot& s) {
 
 /// LSNs of transactions that are visible but not DONE.
 void run::refresh() {
-  for (auto& s : slots_)
+  for (auto& s : slots_) {
+    if (s->kind == job::BULK && s->loaded && s->bulk_commit.applied())
+      model_.at(s->transaction).lsn = s->bulk_commit.out.lsn;
     if (s->busy() &&
         (s->kind == job::WRITE || s->kind == job::BATCH || s->kind == job::CREATE ||
          s->kind == job::DROP) &&
         !s->appending && s->last_write().applied())
       model_.at(s->transaction).lsn = s->last_write().out.lsn;
+  }
 }
 
 }  // namespace pleach::sim
