@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "tools/open_store.hh"
 #include "tools/text/error.hh"
 #include "tools/text/size.hh"
@@ -15,14 +17,19 @@ constexpr std::uint64_t record_overhead_bytes = 96;
 }  // namespace
 
 batch_loader::batch_loader(store& s, batch_loader_options options)
-    : store_(s), options_(std::move(options)), limits_(s.limits()), batch_(s), commit_(s) {}
+    : store_(s),
+      options_(std::move(options)),
+      limits_(s.limits()),
+      bulk_(s),
+      batch_(s),
+      commit_(s) {}
 
 outcome<void> batch_loader::meet_tree(std::string_view name) {
   if (auto t = tree_named(name); !t) return std::unexpected(t.error());
   return {};
 }
 
-outcome<const tree*> batch_loader::tree_named(std::string_view name) {
+outcome<batch_loader::met_tree*> batch_loader::tree_named(std::string_view name) {
   if (last_name_ != nullptr && *last_name_ == name) return last_tree_;
   auto found = trees_.find(name);
   if (found == trees_.end()) {
@@ -40,7 +47,7 @@ outcome<const tree*> batch_loader::tree_named(std::string_view name) {
       if (!created) return std::unexpected(created.error());
       opened = std::move(*created);
     }
-    found = trees_.emplace(name, std::move(opened)).first;
+    found = trees_.emplace(name, met_tree{std::move(opened)}).first;
   }
   last_name_ = &found->first;
   last_tree_ = &found->second;
@@ -75,8 +82,64 @@ outcome<void> batch_loader::add(std::string_view tree_name, std::string_view key
   if (auto fits = check_sizes(key, value); !fits) return fits;
   auto to = tree_named(tree_name);
   if (!to) return std::unexpected(to.error());
-  if (auto fits = check_lengths(**to, key, value); !fits) return fits;
+  const tree& t = (*to)->t;
+  if (auto fits = check_lengths(t, key, value); !fits) return fits;
+  if (bulk_.active() && !bulk_.takes(t, key)) {
+    if (auto ended = end_bulk(); !ended) return ended;
+  }
+  if (!std::exchange((*to)->bulk_tried, true) && options_.bulk && t.record_count() == 0)
+    bulk_.begin(t);
+  return bulk_.active() ? add_in_bulk(key, value) : add_to_batch(t, key, value);
+}
 
+// Records wait in memory until there are enough to be worth it.
+outcome<void> batch_loader::add_in_bulk(std::string_view key, std::string_view value) {
+  if (key.size() + value.size() + record_overhead_bytes > options_.cache_bytes) {
+    gathered_ += 1;
+    gathered_bytes_ += key.size() + value.size();
+    return too_large();
+  }
+  bulk_.hold(key, value);
+  if (bulk_.held() < options_.batch_records && bulk_.held_bytes() < held_bytes_max) return {};
+  if (bulk_.added() == 0) {  // what comes before it in the stream is committed before it
+    if (auto done = finish_batches(); !done) return done;
+  }
+  const answer a = bulk_.flush();
+  if (a.ok()) return {};
+  // An empty tree that kept its height takes batches only.
+  if (a.what() == category::exists && bulk_.added() == 0) return end_bulk();
+  bulk_.drop();
+  return fail("adding records in bulk", a);
+}
+
+// A few records go the usual way, many are committed.
+outcome<void> batch_loader::end_bulk() {
+  if (bulk_.added() != 0) {
+    if (const answer a = bulk_.flush(); !a.ok()) {
+      bulk_.drop();
+      return fail("adding records in bulk", a);
+    }
+    return commit_bulk();
+  }
+  bulk_part::held_records held;
+  bulk_.take_held(held);
+  for (const bulk_part::held_record& r : held.records) {
+    if (auto done = add_to_batch(held.to, r.key, r.value); !done) return done;
+  }
+  return {};
+}
+
+outcome<void> batch_loader::commit_bulk() {
+  const std::uint64_t records = bulk_.added();
+  const answer a = bulk_.commit();
+  if (!a.ok())
+    return fail(fmt::format("committing {} records that were loaded in bulk", records), a);
+  committed_ += records;
+  return options_.acknowledged(committed_);
+}
+
+outcome<void> batch_loader::add_to_batch(const tree& to, std::string_view key,
+                                         std::string_view value) {
   if (commit_.active()) {
     if (gathered_ % records_per_poll == 0) {
       if (auto polled = commit_.poll(); !polled) return polled;
@@ -87,9 +150,9 @@ outcome<void> batch_loader::add(std::string_view tree_name, std::string_view key
     }
   }
   if (commit_.active()) {
-    hold(**to, key, value);
+    hold(to, key, value);
   } else {
-    batch_.upsert(**to, key, value);
+    batch_.upsert(to, key, value);
   }
   gathered_ += 1;
   gathered_bytes_ += key.size() + value.size();
@@ -147,6 +210,13 @@ outcome<void> batch_loader::settle() {
 }
 
 outcome<void> batch_loader::finish() {
+  if (bulk_.active()) {
+    if (auto ended = end_bulk(); !ended) return ended;
+  }
+  return finish_batches();
+}
+
+outcome<void> batch_loader::finish_batches() {
   if (auto done = await_commit(); !done) return done;
   if (gathered_ == 0) return {};
   if (auto started = commit(); !started) return started;
@@ -154,6 +224,7 @@ outcome<void> batch_loader::finish() {
 }
 
 outcome<void> batch_loader::stop() {
+  if (bulk_.active() && bulk_.added() != 0) return commit_bulk();
   if (!commit_.active()) return {};
   if (auto waited = commit_.wait(); !waited) return waited;
   return settle();

@@ -46,6 +46,7 @@ class load_run {
                             .stopped = interrupted}),
         shown_(fmt::format("loading {}", input.name()), "records", {.quiet = c.quiet}),
         loader_(s, {.batch_records = c.batch_records,
+                    .bulk = c.bulk,
                     .cache_bytes = c.cache_bytes,
                     .options_of =
                         [this, &c](std::string_view tree) {

@@ -49,6 +49,7 @@ struct command {
   std::string file = "-";  // "-": standard input or output
   std::uint64_t batch_records = 1000;
   bool ack = false;
+  bool bulk = true;  // load: sorted records into empty trees in bulk
   bool lenient = false;
   bool print = false;
   std::optional<std::uint64_t> mapsize;

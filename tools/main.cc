@@ -37,8 +37,9 @@ namespace {
 struct raw_command {
   std::string cache, device = "auto", size, log_size, mapsize, node, format = "jsonl";
   std::string max_node, key_bytes, value_bytes, offset, length, order;
-  std::string key, value, from, to, prefix, limit, batch = "1000", dump_tree;
+  std::string key, value, from, to, prefix, limit, batch, dump_tree;
   std::vector<std::string> nodes;
+  bool no_bulk = false;
 };
 
 struct usage_error {
@@ -161,6 +162,8 @@ void set_up_load(CLI::App& app, raw_command& raw, command& c) {
   add_format(app, raw);
   app.add_option("--batch", raw.batch, "records of one atomic commit (1000)")->type_name("N");
   app.add_flag("--ack", c.ack, "print 'acked COUNT' after each durable commit");
+  app.add_flag("--no-bulk", raw.no_bulk,
+               "batches, also where the input is sorted and the tree is empty");
   app.add_flag("--lenient", c.lenient,
                "warn of what a dump says and this store cannot keep, and go on");
   app.add_option("--node", raw.nodes,
@@ -369,7 +372,8 @@ void decode(const CLI::App& app, const raw_command& raw, command& c) {
   if (c.format != text_format::dump && (c.print || c.mapsize)) {
     throw usage_error{"--print and --mapsize need --format dump"};
   }
-  c.batch_records = count_of("--batch", raw.batch);
+  c.batch_records = raw.batch.empty() ? 1000 : count_of("--batch", raw.batch);
+  c.bulk = !raw.no_bulk && !c.ack && raw.batch.empty();
   if (c.batch_records == 0) throw usage_error{"--batch: a batch has at least one record"};
   if (given(app, "--limit")) c.limit = count_of("--limit", raw.limit);
   c.key = bytes_of("KEY", raw.key, c.hex);

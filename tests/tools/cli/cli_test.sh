@@ -499,6 +499,47 @@ expect 0 get k t0 000000
 if [ "$(id -u)" -ne 0 ]; then expect 8 put k t0 a b; fi
 chmod u+w . k
 
+section "load: in bulk"
+numbers() { awk -v from="$1" -v to="$2" -v tree="$3" 'BEGIN { for (i = from; i < to; ++i) printf "{\"tree\":\"%s\",\"key\":\"%06d\",\"value\":\"value %d\"}\n", tree, i, i }'; }
+holds() { # STORE FILE: the store has exactly the lines of FILE
+  expect 0 save "$1" held; expect 0 fsck "$1"
+  sort -u "$2" >want; sort held | cmp -s - want && ok || bad "$1 does not hold $2"
+}
+numbers 0 5000 t >sorted
+for how in "" --no-bulk "--batch 700"; do
+  fresh y; expect 0 load y sorted $how; holds y sorted
+done
+# Out of order after some thousands: what came before is kept, the rest goes on in batches.
+{ cat sorted; numbers 3000 3001 t; numbers 7000 8500 t; numbers 6000 6100 t; } >mixed
+fresh y; expect 0 load y mixed; sort -u mixed >unique; holds y unique
+# Out of order at once, and in the first batch.
+{ numbers 5 6 t; numbers 1 4 t; numbers 10 4000 t; } >mixed; fresh y; expect 0 load y mixed; holds y mixed
+# The same key again, with another value: the last one counts.
+{ numbers 0 2000 t; echo '{"tree":"t","key":"001999","value":"last"}'; } >mixed
+fresh y; expect 0 load y mixed; expect 0 get y t 001999; out_is last
+# Trees by turns, and one after the other; a small one between large ones.
+{ numbers 0 3000 a; numbers 0 5 b; numbers 0 3000 c; numbers 3000 3010 a; } >mixed
+fresh y; expect 0 load y mixed; holds y mixed
+paste -d '\n' <(numbers 0 1500 a) <(numbers 0 1500 b) >mixed; fresh y; expect 0 load y mixed; holds y mixed
+# A tree that has records; one that had some.
+fresh y; pl put y t 000001 old --create; expect 0 load y sorted; holds y sorted
+numbers 0 2500 t >some; fresh y; expect 0 load y some
+expect 0 load y sorted; holds y sorted
+# A bad record: what is complete of the batches before it is kept.
+{ cat sorted; echo '{"tree":"t","key":1}'; } >mixed
+fresh y; expect 8 load y mixed; says "line 5001"; says "5000 records are committed and kept"; holds y sorted
+{ numbers 0 2345 t; echo nonsense; } >mixed; fresh y; expect 8 load y mixed; says "2000 records"
+numbers 0 2000 t >some; holds y some
+# Fixed lengths, large values, a dump.
+awk 'BEGIN { for (i = 0; i < 3000; ++i) printf "{\"tree\":\"f\",\"key\":\"%08d\",\"value\":\"%08d\"}\n", i, i }' >fixed.jsonl
+fresh y; expect 0 load y fixed.jsonl --key-bytes 8 --value-bytes 8; holds y fixed.jsonl
+awk 'BEGIN { s = "0123456789abcdef"; while (length(s) < 40000) s = s s; for (i = 0; i < 300; ++i) printf "{\"tree\":\"v\",\"key\":\"%04d\",\"value\":\"%s\"}\n", i, substr(s, 1, 1 + i * 131) }' >values.jsonl
+fresh y; expect 0 load y values.jsonl; holds y values.jsonl
+expect 0 save y d --format dump; fresh again; expect 0 load again d --format dump; holds again values.jsonl
+# No space: named, and all of it is free again.
+numbers 0 400000 t >many; fresh y 8MiB; expect 8 load y many; says "no space"
+expect 0 fsck y; expect 0 load y sorted; holds y sorted
+
 section "killed while loading"
 awk 'BEGIN { for (i = 0; i < 60000; ++i) printf "{\"tree\":\"t%d\",\"key\":\"%08d\",\"value\":\"some value of the record %d\"}\n", i % 3, (i * 7919) % 60000, i }' >long.jsonl
 fresh x 256MiB
