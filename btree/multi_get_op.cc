@@ -234,15 +234,18 @@ sm::step multi_get_op::load() {
   }
   for (lane& l : lanes())
     if (l.at == place::EXTENT) return go(EXTENT);
-  for (u32 i = 0; i < width_; ++i) {
-    u32 at = (turn_ + i) % width_;
-    lane& l = lanes_[at];
+  u32 loading = 0;
+  lane* last = nullptr;
+  for (lane& l : lanes()) {
     if (l.at != place::LOADING) continue;
-    turn_ = at;
-    if (l.page->state == cache::page_state::LOADING) return wait_in(l.page->waiters, LOADED);
-    break;
+    if (l.page->state != cache::page_state::LOADING) return go(LOADED);
+    last = &l;
+    ++loading;
   }
-  return go(LOADED);
+  if (loading == 0) return go(LOADED);
+  // Whichever ends first: its lane goes on, and the device gets its next request meanwhile. (An op
+  // stands in one queue at a time; this one is woken once a round at most.)
+  return wait_in(loading == 1 ? last->page->waiters : pages.any_load(), LOADED);
 }
 
 /// Every lane whose load has ended goes on; one that failed starts again, or is settled.

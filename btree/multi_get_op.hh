@@ -13,7 +13,7 @@
 //           await grant                       # once, for all lanes
 //           start the loads of all lanes      # as many as the grant covers
 //           if a lane found an extent: await the extent, one after the other
-//           else await the oldest load; every lane whose load has ended goes on
+//           else await any load; every lane whose load has ended goes on
 //
 // (Interleaving lookups by hand to hide cache misses: group prefetching, Chen, Ailamaki, Gibbons,
 // Mowry 2004.)
@@ -125,7 +125,7 @@ class multi_get_op final : public sm::machine<multi_get_op> {
   lookup_list* list_ = nullptr;
   u32 next_ = 0;           ///< first lookup that no lane has had
   u32 width_ = 0;          ///< lanes in use
-  u32 turn_ = 0;           ///< lane whose load was started first of those that are awaited
+  u32 turn_ = 0;           ///< lane whose load is started first
   u32 pinned_blocks_ = 0;  ///< of all lanes
   errc first_failure_ = errc::ok;
   page_addr bad_;

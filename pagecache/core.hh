@@ -77,6 +77,13 @@ struct core {
   lsn_t newest_dirty = 0;  ///< largest LSN that marked a page
   lsn_t durable = 0;
 
+  /// The page is not LOADING any more.
+  void load_over(descriptor& d) {
+    d.waiters.wake_all();
+    any_load.wake_all();
+  }
+  sm::wait_queue any_load{"page loads"};  ///< of ops that wait for whichever of several ends first
+
   u64 frame_events = 1;
   bool failed = false;  ///< the store failed: nothing is written any more
   bool stopping = false;

@@ -72,7 +72,7 @@ void loader::finish(load& l) {
   if (d.state == page_state::DEAD) {
     // Dropped while its read was in flight; released when the durable LSN moves next.
   } else if (code == errc::ok) {
-    d.waiters.wake_all();
+    core_.load_over(d);
   } else {
     fail(d, code);
   }
@@ -125,7 +125,7 @@ void loader::fail(descriptor& d, errc code) {
   d.error = code;
   ++core_.stats.load_failures;
   if (d.framed) frames_.free_frame(d);
-  d.waiters.wake_all();
+  core_.load_over(d);
   if (d.pins == 0) core_.free_descriptor(d);
 }
 

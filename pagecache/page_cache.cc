@@ -72,6 +72,9 @@ result<std::unique_ptr<page_cache>> page_cache::make(sm::reactor& loop, io::devi
 sm::quota& page_cache::grants() {
   return impl_->grants;
 }
+sm::wait_queue& page_cache::any_load() {
+  return impl_->parts.any_load;
+}
 u32 page_cache::grantable_units() const {
   return impl_->parts.plan.grantable;
 }
@@ -98,7 +101,7 @@ void page_cache::impl::become_dead(descriptor& d) {
   d.state = page_state::DEAD;
   d.wanted = false;
   d.structure_version = d.content_version = parts.next_version();
-  d.waiters.wake_all();
+  parts.load_over(d);
   dead.push_back(d);
   try_release(d);
 }

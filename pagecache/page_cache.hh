@@ -119,6 +119,9 @@ class page_cache {
   /// REQUIRES: a held grant that covers it.
   descriptor* pin(page_ref ref);
   void pin(descriptor& d) { ++d.pins; }
+  /// Woken whenever any load ends, for ops that wait for the first of several; look at all of them
+  /// when resumed.
+  sm::wait_queue& any_load();
   void unpin(descriptor& d);
   /// Starts the load of a page that nobody waits for yet, without a pin and without a grant: only
   /// while no op waits for a frame, and half of the loads that can be in flight are free. May evict
