@@ -91,7 +91,7 @@ errc bulk_build_op::check(const bulk_source::item& r, cbytes before) {
   if (r.key.size() > max_key_bytes) return errc::key_too_large;
   if (r.value.size() > max_value_bytes) return errc::value_too_large;
   const bool first = next_ == 0 && draft_->records_ == 0;
-  if (!first && compare_keys(before, r.key) >= 0 && !PLEACH_PLANTED("bulk_order_unchecked"))
+  if (!first && draft_->tree_->compare(before, r.key) >= 0 && !PLEACH_PLANTED("bulk_order_unchecked"))
     return errc::not_ascending;
   return check_lengths(*draft_->tree_, r.key, r.value.size(), wrong_length_);
 }
@@ -172,7 +172,8 @@ bulk_build_op::need bulk_build_op::feed(const bulk_source::item& r) {
     PLEACH_ASSERT(leaf.node.view().count() != 0);
     roll_ = {};
     roll_.active = true;
-    roll_.key = as_text(shortest_separator(as_bytes(d.last_key_), r.key));
+    const bool whole = (d.shape_.flags & NO_TRUNCATION) != 0;
+    roll_.key = as_text(whole ? r.key : shortest_separator(as_bytes(d.last_key_), r.key));
     return need::NOTHING;
   }
   value_stored_ = false;

@@ -31,7 +31,8 @@ namespace pleach::btree {
 class bulk_source {
  public:
   struct item {
-    cbytes key, value;  ///< the caller's until the op is DONE
+    cbytes key;    ///< until the next but one is asked for
+    cbytes value;  ///< the caller's until the op is DONE
   };
   virtual u64 count() const = 0;
   virtual item at(u64 index) = 0;

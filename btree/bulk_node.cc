@@ -18,8 +18,9 @@ void bulk_node::open(const tree& t, u8 level, u32 blocks, cbytes low, record_sha
   std::memset(page_->data(), 0, size_);
   // Its address is not known yet. The keys that come first share most with the low fence; the
   // prefix is cut when one does not.
+  const cbytes prefix = (shape.flags & NO_PREFIX) != 0 ? cbytes{} : low;
   format_node(writer(), page_addr(0, blocks), ctx_->pages.store_id(), t.id, 0, level, low, {},
-              false, low, shape);
+              false, prefix, shape);
 }
 
 /// Makes the prefix one that `key` shares.
