@@ -277,7 +277,8 @@ void write_planner::plan_leaf(write_plan& out, pinned_page& p) {
   if (n.has_high_fence()) longest = std::max(longest, static_cast<u32>(n.high_fence().size()));
   bool batch = op_.items_.size() > 1;
   u32 added = p.added_bytes + (batch ? prefix_penalty(n) : 0);
-  if (added > n.free_bytes()) {
+  const u32 free = n.free_bytes();
+  if (added > free) {
     u32 separators = plan_new_pages(out, p, p.inserts, added, longest);
     if (p.parent >= 0 && separators > 0) {
       pinned_page& parent = op_.pins_[static_cast<u32>(p.parent)];
@@ -287,9 +288,9 @@ void write_planner::plan_leaf(write_plan& out, pinned_page& p) {
     }
   } else if (batch) {
     touch(change_bytes(n, p.inserts + p.deletes, added));
-  } else if (p.inserts != 0 && p.deletes == 0 && p.d->ascending < 2) {
-    // The neighbour may not have been there when the leaf became sparse. A leaf that is being
-    // filled from its end is left alone.
+  } else if (free > n.size() / 2 && p.inserts != 0 && p.deletes == 0 && p.d->ascending < 2) {
+    // The neighbour may not have been there when the leaf became sparse (most are not: asked
+    // first). A leaf that is being filled from its end is left alone.
     plan_merges(out, p, 0);
   }
   if (p.deletes == 0) return;

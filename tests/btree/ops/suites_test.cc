@@ -126,7 +126,7 @@ task erase_stream(pleach::tree t, u64 number, u64 records, bool backwards, int& 
 DOCTEST_TEST_CASE("interleaved ascending streams: put, min, max, get, both ways, delete") {
   pleach::store s = open_memory(64 * mib);
   u64 round = 0;
-  for (u64 streams : {5, 6, 7, 9})
+  for (u64 streams : {5, 6, 7, 8, 9})
     for (u64 records : {5, 17, 60, 199}) {
       pleach::tree t = create(s, "t" + std::to_string(round++));
       int running = 0;
