@@ -95,7 +95,7 @@ void write_applier::apply(write_item& item) {
   }
   if (item.kind == change::DELETE || item.kind == change::REMOVE_TREE) return erase(item, path);
   insert_or_replace(item, path);
-  if (!op_.plan_.merges || op_.shortcut_) return;
+  if (!op_.plan_.merges || op_.shortcut_ || op_.derailed_) return;
   u64 merges = ctx_.stats.merges;
   merge_upwards(*item.t, path);
   ctx_.stats.merges_passing += ctx_.stats.merges - merges;
