@@ -50,8 +50,7 @@ cbytes shortest_separator(cbytes left, cbytes right) {
 }
 
 u32 record_bytes(u32 key_suffix_length, u32 value_length) {
-  return 2 + varint_bytes(key_suffix_length) + varint_bytes(value_length) + key_suffix_length +
-         value_length;
+  return detail::record_bytes(key_suffix_length, value_length, 2);
 }
 
 u32 heap_unit(u32 node_bytes) {
@@ -133,7 +132,8 @@ u32 bytes_with_prefix(const node_view& n, u32 prefix_length) {
   for (u32 i = 0; i < n.count(); ++i) {
     const parsed r = parse_at(n, i);
     sum += slot_unit +
-           occupied(n.size(), record_bytes(suffix_length(n, r, i, prefix_length), r.value_length));
+           occupied(n.size(),
+                    record_bytes(n, suffix_length(n, r, i, prefix_length), r.value_length));
   }
   return sum;
 }

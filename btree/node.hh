@@ -14,8 +14,12 @@
 // I4 the prefix belongs to the stored records: widened fences leave it alone, only a rewrite cuts
 //    it anew. A key between the fences that does not share it needs `compact(..., &key)` first;
 //    room_for_insert says so. With NO_PREFIX the prefix is empty, always.
-// I5 all leaves of a tree have one layout, and all its nodes the same flags, which each of its
-//    pages names by `shape()`; nothing is ever moved between nodes of different shapes.
+// I5 all leaves of a tree are slotted, or all are fixed, and all its nodes have the same flags,
+//    which each of its pages names by `shape()`; nothing is ever moved between nodes of different
+//    shapes.
+// I6 slotted leaves of both versions (formats 1 and 3) live in one tree. A leaf becomes one of
+//    format 3 only when it is rewritten, never the other way; no record is longer in format 3 than
+//    in format 1, so a conversion always fits where the leaf stood.
 //
 // Spans passed to changes must not lie in the changed page.
 #pragma once
@@ -48,7 +52,12 @@ struct record {
   u8 value_flags = 0;
   cbytes key_suffix;  ///< without the node's prefix
   cbytes value;       ///< inline bytes: the value, a value_reference or a child_reference
+  cbytes attached;    ///< what stands behind the value: user flags, checksums (record_extras.hh)
 };
+
+/// May a rewrite change the version of a slotted leaf? Only where the store names the feature
+/// (feature_slotted_2). Inner nodes and fixed leaves have one version.
+enum class convert : bool { NO, YES };
 
 struct search_result {
   u32 index;   ///< first slot whose key >= the sought one; count() if none
@@ -69,6 +78,8 @@ class node_view : public page_reader {
   u32 level() const { return header().level; }
   u32 count() const { return node().count; }
   bool fixed() const { return header().format == node_format_fixed; }
+  /// A leaf that a rewrite could convert.
+  bool old_version() const { return is_leaf() && header().format == node_format_slotted; }
   record_shape shape() const {
     return {node().key_bytes, node().value_bytes,
             static_cast<u16>(node().node_flags & tree_node_flags)};
@@ -91,6 +102,8 @@ class node_view : public page_reader {
   u32 copy_key(u32 index, std::byte* out) const;
   u32 key_length(u32 index) const;
   int compare(u32 index, cbytes key) const;  ///< key at index <=> key
+  /// Bytes that deleting the record gives back (its slot included, heap units not counted).
+  u32 bytes_of(u32 index) const;
 
   search_result find(cbytes key) const;
   /// Hints the CPU at the slot array (about 1 KiB) before the search.
@@ -125,7 +138,8 @@ class node_view : public page_reader {
   const registered_order* order_;
 };
 
-/// Heap bytes of a record with this suffix and value (header varints included, slot not).
+/// Heap bytes of a record with this suffix and value (header varints included, slot not) in format
+/// 1; in format 3 it is one byte less.
 u32 record_bytes(u32 key_suffix_length, u32 value_length);
 
 /// Records in slotted nodes of this size occupy multiples of it; 1 up to 64 KiB.
@@ -138,10 +152,11 @@ u32 node_capacity(u32 node_bytes, u32 tail_bytes = 0);
 // holds. ---
 
 /// Formats the zeroed bytes of a new page as an empty node. `high` ignored when !has_high. A leaf
-/// of a fixed `shape` is of format 2. `prefix`: empty with NO_PREFIX.
+/// of a fixed `shape` is of format 2, any other one of `slotted_format`. `prefix`: empty with
+/// NO_PREFIX.
 void format_node(page_writer w, page_addr addr, u64 store_id, tree_id_t tree, generation_t gen,
                  u8 level, cbytes low, cbytes high, bool has_high, cbytes prefix,
-                 record_shape shape = {});
+                 record_shape shape = {}, u16 slotted_format = node_format_slotted);
 /// Bytes of slots or records that `changes` inserts and deletes which fit `n` move at most. What is
 /// moved twice in a group is captured once.
 u64 moved_bytes(const node_view& n, u32 changes);
@@ -149,20 +164,29 @@ u64 moved_bytes(const node_view& n, u32 changes);
 enum class room { NOW, AFTER_COMPACTION, NONE };
 /// Room for inserting `key` with a value of `value_length` inline bytes at its place; takes into
 /// account a key that does not share the prefix (the node must then be rewritten with a shorter
-/// one).
-room room_for_insert(const node_view& n, cbytes key, u32 value_length);
+/// one). `attached`: bytes behind the value; a leaf of format 1 must then be converted first:
+/// `compact` does.
+room room_for_insert(const node_view& n, cbytes key, u32 value_length, u32 attached = 0);
 /// Room for replacing the value at `index` by one of `value_length` bytes. The old record counts as
 /// in use unless it is the lowest of the heap: at NONE, erase it and insert anew (with its old
 /// bytes the room may be there).
-room room_for_replace(const node_view& n, u32 index, u32 value_length);
+room room_for_replace(const node_view& n, u32 index, u32 value_length, u32 attached = 0);
 
 /// REQUIRES: room NOW (else call `compact` first), key not present, index = find(key).index.
-void insert_at(page_writer w, u32 index, cbytes key, u8 key_flags, u8 value_flags, cbytes value);
-void replace_value(page_writer w, u32 index, u8 value_flags, cbytes value);
+/// `attached`, which the flags announce, only in a leaf of format 3.
+void insert_at(page_writer w, u32 index, cbytes key, u8 key_flags, u8 value_flags, cbytes value,
+               cbytes attached = {});
+void replace_value(page_writer w, u32 index, u8 key_flags, u8 value_flags, cbytes value,
+                   cbytes attached = {});
+/// The same in a node whose keys have no flags.
+inline void replace_value(page_writer w, u32 index, u8 value_flags, cbytes value) {
+  replace_value(w, index, 0, value_flags, value);
+}
 void erase_at(page_writer w, u32 index);
 /// Rewrites the node without garbage, slots centred in their slack, prefix cut anew to what fences
 /// (and `extra_key`, if any) share. `scratch` holds a copy: at least size() bytes.
-void compact(page_writer w, bytes scratch, const cbytes* extra_key = nullptr);
+void compact(page_writer w, bytes scratch, const cbytes* extra_key = nullptr,
+             convert c = convert::NO);
 /// Gives the records of a slotted node a shorter prefix, the first `length` bytes of its low fence,
 /// if it then fits with `spare` bytes left.
 /// RETURNS: false if it does not; nothing has changed then. `scratch` as in compact.
@@ -209,23 +233,25 @@ split_point choose_split(const node_view& n, cbytes key, u32 index, u32 value_le
 /// given identity): fences, prefix, right hints of both are set; `left` is rewritten compactly.
 /// `scratch` as in compact.
 void split_node(page_writer left, page_writer right, const split_point& at, page_ref left_ref,
-                page_ref right_ref, u64 store_id, bytes scratch);
+                page_ref right_ref, u64 store_id, bytes scratch, convert c = convert::NO);
 /// Copies all of `from` into the zeroed page `to` (other size or address): growth, root push-down
 /// and pull-up. Identity of `to` as given; fences, level, tail, right hint and records of `from`;
 /// record_count and byte_count of `to` stay. Non-zero bytes in `to` do no harm.
 /// REQUIRES: used_bytes of `from` <= capacity of `to`.
 void copy_node(page_reader from, page_writer to, page_addr addr, u64 store_id, tree_id_t tree,
-               generation_t gen);
+               generation_t gen, convert c = convert::NO);
 /// Bytes `a` followed by its right neighbour `b` would use in one node with a's low and b's high
-/// fence.
+/// fence, at most.
 u32 merged_bytes(const node_view& a, const node_view& b);
 /// Appends the records of `b` to `a`, widens a's high fence, takes b's right hint. For inner nodes
 /// `separator` is the parent's key of b, which becomes the key of b's first record.
+/// Of leaves of two versions the result has the newer one.
 /// REQUIRES: merged_bytes <= capacity.
-void merge_nodes(page_writer a, const node_view& b, cbytes separator, bytes scratch);
+void merge_nodes(page_writer a, const node_view& b, cbytes separator, bytes scratch,
+                 convert c = convert::NO);
 /// Makes `w` an empty leaf of its tree's layout with the same identity, fences, right hint and
 /// counters (root of a tree that lost its last record).
-void make_empty_leaf(page_writer w);
+void make_empty_leaf(page_writer w, convert c = convert::NO);
 
 /// Everything that the views rely on: offsets inside, order, heads, prefix, fences, lengths, flags,
 /// garbage, no overlap. Never reads outside the page, whatever the bytes.

@@ -12,19 +12,23 @@ using namespace detail;
 
 namespace {
 
+/// The value as it is stored, in two pieces.
+struct stored_value {
+  cbytes value, attached;
+  u32 size() const { return static_cast<u32>(value.size() + attached.size()); }
+};
+
 u32 put_record(page_writer w, u32 room_end, cbytes suffix, u8 key_flags, u8 value_flags,
-               cbytes value) {
+               const stored_value& value) {
+  const u32 flags = flag_bytes(node_view(w));
   const u32 key_length = static_cast<u32>(suffix.size());
-  const u32 value_length = static_cast<u32>(value.size());
-  const u32 length = record_bytes(key_length, value_length);
+  const u32 value_length = value.size();
+  const u32 length = record_bytes(key_length, value_length, flags);
   const u32 offset = room_end - occupied(w.size(), length);
   const u32 announced = PLEACH_PLANTED("capture_length_minus_one") ? length - 1 : length;
-  std::byte* p = w.writable(offset, announced);
-  *p++ = static_cast<std::byte>(key_flags);
-  *p++ = static_cast<std::byte>(value_flags);
+  std::byte* p = put_flags(w.writable(offset, announced), flags, key_flags, value_flags);
   p = put_varint(put_varint(p, key_length), value_length);
-  if (key_length) std::memcpy(p, suffix.data(), key_length);
-  if (value_length) std::memcpy(p + key_length, value.data(), value_length);
+  put_bytes(put_bytes(put_bytes(p, suffix), value.value), value.attached);
   return offset;
 }
 
@@ -33,10 +37,10 @@ void put_slot(page_writer w, u32 offset_in_page, u32 record, u32 head) {
 }
 
 void insert_record(page_writer w, u32 index, cbytes suffix, u8 key_flags, u8 value_flags,
-                   cbytes value) {
+                   const stored_value& value) {
   const node_view n(w);
   const u32 count = n.count();
-  const u32 length = record_bytes(static_cast<u32>(suffix.size()), static_cast<u32>(value.size()));
+  const u32 length = record_bytes(n, static_cast<u32>(suffix.size()), value.size());
   const u32 heap_need = occupied(n.size(), length);
   PLEACH_ASSERT(index <= count && n.fits_now(length));
   const bool front = front_slack(n) >= slot_unit && gap(n) >= heap_need;
@@ -68,25 +72,25 @@ void insert_record(page_writer w, u32 index, cbytes suffix, u8 key_flags, u8 val
 /// Puts a record of at most the same occupied size where the old one lies. `suffix` may be the old
 /// one.
 void rewrite_record(page_writer w, u32 offset, cbytes suffix, u8 key_flags, u8 value_flags,
-                    cbytes value) {
+                    const stored_value& value) {
   const node_view n(w);
-  const parsed old = parse(n.base() + offset);
-  const u32 value_length = static_cast<u32>(value.size());
+  const parsed old = parse(n.base() + offset, flag_bytes(n));
+  const u32 key_length = static_cast<u32>(suffix.size());
   const u32 before = occupied(n.size(), old.bytes());
-  const u32 after = occupied(n.size(), record_bytes(static_cast<u32>(suffix.size()), value_length));
+  const u32 after = occupied(n.size(), record_bytes(n, key_length, value.size()));
   PLEACH_ASSERT(after <= before);
   std::byte start[12];
-  start[0] = static_cast<std::byte>(key_flags);
-  start[1] = static_cast<std::byte>(value_flags);
-  const std::byte* const end =
-      put_varint(put_varint(start + 2, static_cast<u32>(suffix.size())), value_length);
+  const std::byte* const end = put_varint(
+      put_varint(put_flags(start, old.flag_bytes, key_flags, value_flags), key_length),
+      value.size());
   const u32 start_length = static_cast<u32>(end - start);
   std::byte key[max_key_bytes];
   if (!suffix.empty()) std::memcpy(key, suffix.data(), suffix.size());
   put_difference(w, offset, start, start_length);
-  put_difference(w, offset + start_length, key, static_cast<u32>(suffix.size()));
-  put_difference(w, offset + start_length + static_cast<u32>(suffix.size()), value.data(),
-                 value_length);
+  put_difference(w, offset + start_length, key, key_length);
+  const u32 at = offset + start_length + key_length, length = static_cast<u32>(value.value.size());
+  put_difference(w, at, value.value.data(), length);
+  put_difference(w, at + length, value.attached.data(), static_cast<u32>(value.attached.size()));
   if (after != before) put_garbage(w, n.node().garbage + before - after);
 }
 
@@ -94,17 +98,19 @@ void rewrite_record(page_writer w, u32 offset, cbytes suffix, u8 key_flags, u8 v
 
 void format_node(page_writer w, page_addr addr, u64 store_id, tree_id_t tree, generation_t gen,
                  u8 level, cbytes low, cbytes high, bool has_high, cbytes prefix,
-                 record_shape shape) {
+                 record_shape shape, u16 slotted_format) {
   const bool fixed_leaf = level == 0 && shape.fixed();
   std::byte* const p = w.writable(0, slot_area_begin);
   format_header({p, w.size()}, level == 0 ? page_kind::leaf : page_kind::inner,
-                fixed_leaf ? node_format_fixed : node_format_slotted, addr, store_id, tree, gen,
-                level);
+                fixed_leaf   ? node_format_fixed
+                : level == 0 ? slotted_format
+                             : node_format_slotted,
+                addr, store_id, tree, gen, level);
   if (fixed_leaf) return fixed::format(w, shape, low, high, has_high);
   put_shape(w, shape);
   const node_view n(w);
-  write_new(
-      w, {n.size(), n.payload_end(), level == 0, shape, low, high, has_high, prefix, nullptr, 0});
+  write_new(w, {n.size(), n.payload_end(), level == 0, n.header().format, shape, low, high,
+                has_high, prefix, nullptr, 0});
 }
 
 // --- room ---
@@ -115,31 +121,35 @@ u64 moved_bytes(const node_view& n, u32 changes) {
                   (u64{n.count()} + changes) * slot_unit);
 }
 
-room room_for_insert(const node_view& n, cbytes key, u32 value_length) {
+room room_for_insert(const node_view& n, cbytes key, u32 value_length, u32 attached) {
   if (n.fixed()) return n.count() < fixed::row(n).places ? room::NOW : room::NONE;
   if (n.count() >= max_records) return room::NONE;
+  const bool must_convert = attached != 0 && n.old_version();
+  value_length += attached;
   const u32 key_length = static_cast<u32>(key.size());
   const cbytes prefix = n.prefix();
   if (starts_with(key, prefix)) [[likely]] {
-    const u32 length = record_bytes(key_length - static_cast<u32>(prefix.size()), value_length);
-    if (n.fits_now(length)) return room::NOW;
+    const u32 length = record_bytes(n, key_length - static_cast<u32>(prefix.size()), value_length);
+    if (n.fits_now(length) && !must_convert) return room::NOW;
     return n.free_bytes() >= occupied(n.size(), length) + slot_unit ? room::AFTER_COMPACTION
                                                                     : room::NONE;
   }
   const cbytes low = n.low_fence();
   const u32 shared = fence_prefix(low, n.high_fence(), n.has_high_fence());
   const u32 cut = common_prefix(low.first(shared), key);
-  const u32 need = slot_unit + occupied(n.size(), record_bytes(key_length - cut, value_length));
+  const u32 need = slot_unit + occupied(n.size(), record_bytes(n, key_length - cut, value_length));
   return bytes_with_prefix(n, cut) + need <= n.payload_end() - slot_area_begin
              ? room::AFTER_COMPACTION
              : room::NONE;
 }
 
-room room_for_replace(const node_view& n, u32 index, u32 value_length) {
+room room_for_replace(const node_view& n, u32 index, u32 value_length, u32 attached) {
   if (n.fixed()) return room::NOW;
   const parsed old = parse_at(n, index);
   const u32 before = occupied(n.size(), old.bytes());
-  const u32 after = occupied(n.size(), record_bytes(old.key_length, value_length));
+  const u32 after = occupied(n.size(), record_bytes(n, old.key_length, value_length + attached));
+  if (attached != 0 && n.old_version())
+    return after <= before || n.free_bytes() >= after ? room::AFTER_COMPACTION : room::NONE;
   if (after <= before) return room::NOW;
   const bool lowest = record_offset(n, index) == n.node().heap_begin;
   if (front_slack(n) + gap(n) + (lowest ? before : 0) >= after) return room::NOW;
@@ -162,25 +172,27 @@ room room_for_fence(const node_view& n, u32 new_length, bool high) {
 
 // --- records ---
 
-void insert_at(page_writer w, u32 index, cbytes key, u8 key_flags, u8 value_flags, cbytes value) {
+void insert_at(page_writer w, u32 index, cbytes key, u8 key_flags, u8 value_flags, cbytes value,
+               cbytes attached) {
   const node_view n(w);
   if (n.fixed()) return fixed::insert(w, index, key, value);
-  PLEACH_ASSERT(starts_with(key, n.prefix()));
-  insert_record(w, index, key.subspan(n.node().prefix_length), key_flags, value_flags, value);
+  PLEACH_ASSERT(starts_with(key, n.prefix()) && (attached.empty() || !n.old_version()));
+  insert_record(w, index, key.subspan(n.node().prefix_length), key_flags, value_flags,
+                {value, attached});
 }
 
-void replace_value(page_writer w, u32 index, u8 value_flags, cbytes value) {
+void replace_value(page_writer w, u32 index, u8 key_flags, u8 value_flags, cbytes value,
+                   cbytes attached) {
   const node_view n(w);
   if (n.fixed()) return fixed::replace(w, index, value);
-  PLEACH_ASSERT(index < n.count());
+  PLEACH_ASSERT(index < n.count() && (attached.empty() || !n.old_version()));
   const u32 offset = record_offset(n, index);
-  const parsed old = parse(n.base() + offset);
-  const u8 key_flags = static_cast<u8>(old.begin[0]);
+  const parsed old = parse_at(n, index);
+  const stored_value stored{value, attached};
   const u32 before = occupied(n.size(), old.bytes());
-  const u32 after =
-      occupied(n.size(), record_bytes(old.key_length, static_cast<u32>(value.size())));
+  const u32 after = occupied(n.size(), record_bytes(n, old.key_length, stored.size()));
   if (after <= before) {
-    rewrite_record(w, offset, span_of(old.key, old.key_length), key_flags, value_flags, value);
+    rewrite_record(w, offset, span_of(old.key, old.key_length), key_flags, value_flags, stored);
     return;
   }
   std::byte key[max_key_bytes];
@@ -192,7 +204,7 @@ void replace_value(page_writer w, u32 index, u8 value_flags, cbytes value) {
     put_garbage(w, n.node().garbage + before);
   slide(w, after);
   const u32 begin = u32{n.node().slot_begin} * slot_unit;
-  const u32 moved = put_record(w, n.node().heap_begin, suffix, key_flags, value_flags, value);
+  const u32 moved = put_record(w, n.node().heap_begin, suffix, key_flags, value_flags, stored);
   put_slot(w, begin + index * slot_unit, moved, stored_head(n.shape().flags, key, old.key_length));
   put_extent(w, begin, n.count(), moved);
 }
@@ -204,7 +216,7 @@ void erase_at(page_writer w, u32 index) {
   PLEACH_ASSERT(index < count);
   if (count == 1) return reset_heap(w);
   const u32 offset = record_offset(n, index);
-  const u32 before = occupied(n.size(), parse(n.base() + offset).bytes());
+  const u32 before = occupied(n.size(), parse_at(n, index).bytes());
   const u32 begin = u32{n.node().slot_begin} * slot_unit, behind = count - 1 - index;
   const bool from_front = index < behind && begin < max_slot_begin;
   const u32 slot_at = begin + index * slot_unit;
@@ -236,7 +248,7 @@ void insert_child(page_writer w, u32 index, cbytes separator, page_ref child) {
   PLEACH_ASSERT(!n.is_leaf() && (index > 0 || n.count() == 0));
   child_reference value{child.addr.raw, child.gen};
   const cbytes raw = {reinterpret_cast<const std::byte*>(&value), sizeof value};
-  if (index == 0) return insert_record(w, 0, {}, 0, 0, raw);
+  if (index == 0) return insert_record(w, 0, {}, 0, 0, {raw, {}});
   insert_at(w, index, separator, 0, 0, raw);
 }
 
@@ -254,10 +266,10 @@ void erase_child(page_writer w, u32 index) {
   erase_at(w, index);
   if (index != 0 || n.count() == 0) return;
   const u32 offset = record_offset(n, 0);
-  const parsed first = parse(n.base() + offset);
+  const parsed first = parse_at(n, 0);
   std::byte value[sizeof(child_reference)];
   std::memcpy(value, first.value, sizeof value);
-  rewrite_record(w, offset, {}, 0, 0, {value, sizeof value});
+  rewrite_record(w, offset, {}, 0, 0, {{value, sizeof value}, {}});
   put_slot(w, u32{n.node().slot_begin} * slot_unit, offset, 0);
 }
 
@@ -343,13 +355,17 @@ void set_low_fence(page_writer w, cbytes low, bytes scratch) {
   rewrite(w, b, scratch);
 }
 
-void make_empty_leaf(page_writer w) {
+void make_empty_leaf(page_writer w, convert c) {
   const node_view n(w);
   if (!n.is_leaf()) {
     w.put_le<u16>(offsetof(page_header, kind), static_cast<u16>(page_kind::leaf));
     w.put_le<u8>(offsetof(page_header, level), 0);
   }
-  if (!n.shape().fixed()) return reset_heap(w);
+  if (!n.shape().fixed()) {
+    const bool newer = c == convert::YES || n.header().format == node_format_slotted_2;
+    put_format(w, newer ? node_format_slotted_2 : node_format_slotted);
+    return reset_heap(w);
+  }
   // The fences are copied: those of an inner node stand where they will not be looked for.
   std::byte low[max_key_bytes], high[max_key_bytes];
   const cbytes l = n.low_fence(), h = n.high_fence();

@@ -45,8 +45,9 @@ class checker {
     if (kind != static_cast<u16>(page_kind::leaf) && kind != static_cast<u16>(page_kind::inner))
       return "page kind";
     leaf_ = h.level == 0;
-    if (h.format != node_format_slotted && !(leaf_ && h.format == node_format_fixed))
-      return "node format";
+    const bool of_leaves = h.format == node_format_fixed || h.format == node_format_slotted_2;
+    if (h.format != node_format_slotted && !(leaf_ && of_leaves)) return "node format";
+    flag_bytes_ = flag_bytes_of(h.format);
     if (leaf_ != (kind == static_cast<u16>(page_kind::leaf)) || h.level > max_level) return "level";
     payload_end_ = n_.payload_end();
     shift_ = unit_shift(size());
@@ -123,8 +124,10 @@ class checker {
   }
 
   const char* check_value(const parsed& r) const {
-    const u8 key_flags = static_cast<u8>(r.begin[0]), flags = static_cast<u8>(r.begin[1]);
-    if (key_flags != 0) return "key flags";  // KEY_INDIRECT is reserved: no version writes it yet
+    const u8 key_flags = r.key_flags(), flags = r.value_flags();
+    // KEY_INDIRECT is reserved: no version writes it yet.
+    const u8 known = flag_bytes_ == 1 ? KEY_CHECKSUM | KEY_USER_FLAGS : 0;
+    if ((key_flags & ~known) != 0) return "key flags";
     if (!leaf_) {
       if (flags != 0) return "value flags";
       if (r.value_length != sizeof(child_reference)) return "child reference length";
@@ -134,10 +137,11 @@ class checker {
       return nullptr;
     }
     if ((flags & ~known_value_flags) != 0) return "value flags";
-    const u32 expiry = flags & VALUE_EXPIRY ? 8 : 0;
+    const u32 attached = flag_bytes_ == 1 ? attached_bytes(key_flags, flags) : 0;
+    const u32 beside = attached + (flags & VALUE_EXPIRY ? 8 : 0);
     if (flags & VALUE_INDIRECT) {
-      if (r.value_length != sizeof(value_reference) + expiry) return "value reference length";
-    } else if (r.value_length < expiry) {
+      if (r.value_length != sizeof(value_reference) + beside) return "value reference length";
+    } else if (r.value_length < beside) {
       return "value length";
     }
     return nullptr;
@@ -157,12 +161,14 @@ class checker {
   }
 
   bool parse_bounded(u32 offset, parsed& r) const {
-    if (offset < n_.node().heap_begin || payload_end_ - slot_area_begin < 4 ||
-        offset + 4 > payload_end_)
+    const u32 least = flag_bytes_ + 2;
+    if (offset < n_.node().heap_begin || payload_end_ - slot_area_begin < least ||
+        offset + least > payload_end_)
       return false;
     const std::byte *const end = page_.data() + payload_end_, *p = page_.data() + offset;
     r.begin = p;
-    p = bounded_varint(p + 2, end, r.key_length);
+    r.flag_bytes = flag_bytes_;
+    p = bounded_varint(p + flag_bytes_, end, r.key_length);
     if (p == nullptr) return false;
     p = bounded_varint(p, end, r.value_length);
     if (p == nullptr || static_cast<u64>(end - p) < u64{r.key_length} + r.value_length)
@@ -205,6 +211,7 @@ class checker {
   bool leaf_ = false;
   u32 payload_end_ = 0;
   u32 shift_ = 0;
+  u32 flag_bytes_ = 2;
   u64 taken_bytes_ = 0;
   u64 taken_[65536 / 64 + 1];
 };

@@ -48,19 +48,35 @@ inline const std::byte* get_varint(const std::byte* p, u32& v) {
   }
 }
 
+/// Bytes of flags at the start of a record: two in format 1, one in format 3.
+inline u32 flag_bytes_of(u16 format) {
+  return format == node_format_slotted_2 ? 1 : 2;
+}
+inline u32 flag_bytes(const node_view& n) {
+  return flag_bytes_of(n.header().format);
+}
+
 /// A record where it lies. Validated bytes only.
 struct parsed {
   const std::byte* begin;
   const std::byte* key;
   const std::byte* value;
   u32 key_length;
-  u32 value_length;
+  u32 value_length;  ///< with what is attached to the value
+  u32 flag_bytes;
   u32 bytes() const { return static_cast<u32>(value - begin) + value_length; }
+  u8 key_flags() const {
+    return flag_bytes == 2 ? static_cast<u8>(begin[0]) : static_cast<u8>(begin[0]) & 15;
+  }
+  u8 value_flags() const {
+    return flag_bytes == 2 ? static_cast<u8>(begin[1]) : static_cast<u8>(static_cast<u8>(begin[0]) >> 4);
+  }
 };
-inline parsed parse(const std::byte* p) {
+inline parsed parse(const std::byte* p, u32 flag_bytes) {
   parsed r;
   r.begin = p;
-  p = get_varint(p + 2, r.key_length);
+  r.flag_bytes = flag_bytes;
+  p = get_varint(p + flag_bytes, r.key_length);
   r.key = get_varint(p, r.value_length);
   r.value = r.key + r.key_length;
   return r;
@@ -76,7 +92,29 @@ inline u32 record_offset(const node_view& n, u32 index) {
   return (slot_word(slots(n), index) & 0xffff) << unit_shift(n.size());
 }
 inline parsed parse_at(const node_view& n, u32 index) {
-  return parse(n.base() + record_offset(n, index));
+  return parse(n.base() + record_offset(n, index), flag_bytes(n));
+}
+inline std::byte* put_flags(std::byte* p, u32 flag_bytes, u8 key_flags, u8 value_flags) {
+  if (flag_bytes == 1) {
+    *p++ = static_cast<std::byte>(key_flags | value_flags << 4);
+  } else {
+    *p++ = static_cast<std::byte>(key_flags);
+    *p++ = static_cast<std::byte>(value_flags);
+  }
+  return p;
+}
+/// Heap bytes of a record, the slot not included.
+inline u32 record_bytes(u32 key_suffix_length, u32 value_length, u32 flag_bytes) {
+  return flag_bytes + varint_bytes(key_suffix_length) + varint_bytes(value_length) +
+         key_suffix_length + value_length;
+}
+inline u32 record_bytes(const node_view& n, u32 key_suffix_length, u32 value_length) {
+  return record_bytes(key_suffix_length, value_length, flag_bytes(n));
+}
+/// Bytes behind the value of a record with these flags.
+inline u32 attached_bytes(u8 key_flags, u8 value_flags) {
+  return ((key_flags & KEY_USER_FLAGS) ? 1 : 0) + ((key_flags & KEY_CHECKSUM) ? record_sum_bytes : 0) +
+         ((value_flags & VALUE_CHECKSUM) ? record_sum_bytes : 0);
 }
 
 inline u32 head_of(const std::byte* suffix, u32 length) {

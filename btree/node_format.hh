@@ -21,6 +21,11 @@
 // child reference and the key is the least key of the child's range (a separator); the first
 // record's key is empty and stands for the low fence.
 //
+// Format 3, slotted, second version: leaves only. As format 1, but the flags of key and value share
+// one byte, and the value of a record may be followed by attachments, which its flags announce: the
+// user's flags (1 byte), the checksums of key and value (4 bytes each). The value length counts
+// them.
+//
 // Heap items without a slot: low fence, high fence, prefix; the header refers to each by {offset,
 // length}, offset 0 if empty. The prefix may be the beginning of the low fence (same offset) and
 // then occupies nothing. Flag NO_HIGH_FENCE means +infinity; the low fence of the leftmost node is
@@ -88,12 +93,16 @@ enum node_flag : u16 {
   NO_BYTE_ORDER = 8,  ///< keys are in the order of a comparator, heads are 0; with 2 and 4
 };
 inline constexpr u16 tree_node_flags = NO_PREFIX | NO_TRUNCATION | NO_BYTE_ORDER;
-enum key_flag : u8 { KEY_INDIRECT = 1 };
+enum key_flag : u8 {
+  KEY_INDIRECT = 1,
+  KEY_CHECKSUM = 2,   ///< format 3: 4 bytes are attached
+  KEY_USER_FLAGS = 4  ///< format 3: 1 byte is attached
+};
 enum value_flag : u8 {
   VALUE_INDIRECT = 1,
   VALUE_COMPRESSED = 2,
   VALUE_EXPIRY = 4,
-  VALUE_CHECKSUM = 8
+  VALUE_CHECKSUM = 8  ///< format 3: 4 bytes are attached
 };
 
 /// The value of an inner record.
@@ -117,6 +126,10 @@ static_assert(sizeof(value_reference) == 32);
 
 inline constexpr u16 node_format_slotted = 1;
 inline constexpr u16 node_format_fixed = 2;
+inline constexpr u16 node_format_slotted_2 = 3;
+/// What a record of format 3 may have behind its value: user flags, two checksums.
+inline constexpr u32 record_sum_bytes = 4;
+inline constexpr u32 max_attached_bytes = 1 + 2 * record_sum_bytes;
 inline constexpr u32 max_fixed_key_bytes = 256;
 inline constexpr u32 max_fixed_value_bytes = 65535;
 inline constexpr u32 max_fixed_places = 65535;

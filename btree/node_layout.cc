@@ -1,6 +1,8 @@
 // Blueprints: sizing and writing whole nodes. See node_layout.hh.
 #include "btree/node_layout.hh"
 
+#include "be/base/planted.hh"
+
 namespace pleach::btree::detail {
 
 namespace {
@@ -57,7 +59,8 @@ u32 blueprint::fence_bytes() const {
 u32 blueprint::total_bytes() const {
   u32 sum = fence_bytes();
   for_each_record(*this, [&](const piece& r) {
-    sum += slot_unit + occupied(node_bytes, record_bytes(r.suffix_length(), r.source.value_length));
+    sum += slot_unit + occupied(node_bytes, record_bytes(r.suffix_length(), r.source.value_length,
+                                                         flag_bytes_of(format)));
   });
   return sum;
 }
@@ -85,7 +88,7 @@ layout plan_layout(const blueprint& b) {
 }
 
 void write_layout(std::byte* base, const blueprint& b, const layout& l) {
-  const u32 shift = unit_shift(b.node_bytes);
+  const u32 shift = unit_shift(b.node_bytes), flags = flag_bytes_of(b.format);
   u32 heap = b.payload_end;
   const auto put_item = [&](cbytes item) -> u32 {
     if (item.empty()) return 0;
@@ -109,10 +112,11 @@ void write_layout(std::byte* base, const blueprint& b, const layout& l) {
   u32 count = 0;
   for_each_record(b, [&](const piece& r) {
     const u32 key = r.suffix_length(), value = r.source.value_length;
-    heap -= occupied(b.node_bytes, record_bytes(key, value));
-    std::byte* p = base + heap;
-    *p++ = r.source.begin[0];
-    *p++ = r.source.begin[1];
+    heap -= occupied(b.node_bytes, record_bytes(key, value, flags));
+    u8 value_flags = r.source.value_flags();
+    if (flags != r.source.flag_bytes && PLEACH_PLANTED("conversion_forgets_flags"))
+      value_flags = 0;
+    std::byte* p = put_flags(base + heap, flags, r.source.key_flags(), value_flags);
     std::byte* const suffix = put_varint(put_varint(p, key), value);
     p = put_bytes(put_bytes(suffix, r.first), r.second);
     put_bytes(p, span_of(r.source.value, value));
@@ -135,12 +139,22 @@ void write_new(page_writer w, const blueprint& b) {
   write_layout(base, b, l);
 }
 
+void put_format(page_writer w, u16 format) {
+  if (node_view(w).header().format != format)
+    w.put_le<u16>(offsetof(page_header, format), format);
+}
+
+u16 format_after(const node_view& n, convert c) {
+  return c == convert::YES && n.old_version() ? node_format_slotted_2 : u16{n.header().format};
+}
+
 void rewrite(page_writer w, const blueprint& b, bytes scratch) {
   PLEACH_ASSERT(scratch.size() >= w.size());
   const layout l = plan_layout(b);
   // Bytes that nothing uses keep their old content: they need no capture.
   std::memcpy(scratch.data(), w.base(), w.size());
   write_layout(scratch.data(), b, l);
+  put_format(w, b.format);  // not before the sources, which may be this page, have been read
   put_difference(w, node_header_offset, scratch.data() + node_header_offset,
                  w.size() - node_header_offset);
 }
@@ -149,6 +163,7 @@ blueprint blueprint_of(const node_view& n, const part* whole) {
   return {n.size(),
           n.payload_end(),
           n.is_leaf(),
+          n.header().format,
           n.shape(),
           n.low_fence(),
           n.has_high_fence() ? n.high_fence() : cbytes{},

@@ -24,6 +24,7 @@ struct blueprint {
   u32 node_bytes;
   u32 payload_end;
   bool leaf;
+  u16 format;  ///< of the node as it is written
   record_shape shape;
   cbytes low;
   cbytes high;  ///< ignored without has_high
@@ -58,6 +59,10 @@ layout plan_layout(const blueprint& b);
 void write_layout(std::byte* base, const blueprint& b, const layout& l);
 /// Announces and writes into a page that is none of the sources.
 void write_new(page_writer w, const blueprint& b);
+/// Sets the format in the page header, where it is another one.
+void put_format(page_writer w, u16 format);
+/// The format of `n` after a rewrite.
+u16 format_after(const node_view& n, convert c);
 /// Writes into a page that may be a source, through `scratch`; announces only bytes that differ.
 void rewrite(page_writer w, const blueprint& b, bytes scratch);
 

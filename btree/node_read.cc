@@ -53,13 +53,13 @@ constexpr u32 fetched_at_once = 16;
 search_result find_suffix(const node_view& n, u32 begin, const std::byte* suffix, u32 length) {
   const std::byte* const s = slots(n);
   const std::byte* const base = n.base();
-  const u32 shift = unit_shift(n.size()), count = n.count();
+  const u32 shift = unit_shift(n.size()), count = n.count(), flags = flag_bytes(n);
   const u32 head = head_of(suffix, length);
   u32 low = lower_head(s, begin, count, head);
   if (low == count || head_at(s, low) != head) return {low, false};
 
   const auto against = [&](u32 index) {
-    const parsed r = parse(base + ((slot_word(s, index) & 0xffff) << shift));
+    const parsed r = parse(base + ((slot_word(s, index) & 0xffff) << shift), flags);
     return compare_bytes(r.key, r.key_length, suffix, length);
   };
   if (low + 1 == count || head_at(s, low + 1) != head) {
@@ -122,13 +122,22 @@ bool node_view::covers_below(cbytes key) const {
 record node_view::at(u32 index) const {
   if (fixed()) {
     const fixed::row r(*this);
-    return {0, 0, {r.key(index), r.key_bytes}, {r.value(index), r.value_bytes}};
+    return {0, 0, {r.key(index), r.key_bytes}, {r.value(index), r.value_bytes}, {}};
   }
   const parsed r = parse_at(*this, index);
-  return {static_cast<u8>(r.begin[0]),
-          static_cast<u8>(r.begin[1]),
+  const u8 key_flags = r.key_flags(), value_flags = r.value_flags();
+  const u32 attached = r.flag_bytes == 1 ? attached_bytes(key_flags, value_flags) : 0;
+  const u32 value = r.value_length - attached;
+  return {key_flags,
+          value_flags,
           {r.key, r.key_length},
-          {r.value, r.value_length}};
+          {r.value, value},
+          {r.value + value, attached}};
+}
+
+u32 node_view::bytes_of(u32 index) const {
+  if (fixed()) return fixed::row(*this).record_bytes();
+  return parse_at(*this, index).bytes() + slot_unit;
 }
 
 u32 node_view::copy_key(u32 index, std::byte* out) const {

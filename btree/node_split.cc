@@ -27,7 +27,7 @@ class splitter {
     const u32 shared = fence_prefix(n.low_fence(), n.high_fence(), n.has_high_fence());
     cut_ = starts_with(key, n.prefix()) ? stored_ : common_prefix(n.low_fence().first(shared), key);
     const u32 suffix = static_cast<u32>(key.size()) - cut_;
-    new_bytes_ = slot_unit + occupied(n.size(), record_bytes(suffix, value_length));
+    new_bytes_ = slot_unit + occupied(n.size(), record_bytes(n, suffix, value_length));
     capacity_ = n.payload_end() - slot_area_begin;
     low_ = occupied(n.size(), n.node().low_length) + own_prefix_bytes(n);
     high_ = occupied(n.size(), n.node().high_length) + own_prefix_bytes(n);
@@ -58,7 +58,7 @@ class splitter {
   u32 bytes_of(u32 i, u32 prefix) const {
     const parsed r = parse_at(n_, i);
     const u32 suffix = suffix_length(n_, r, i, prefix);
-    return slot_unit + occupied(n_.size(), record_bytes(suffix, r.value_length));
+    return slot_unit + occupied(n_.size(), record_bytes(n_, suffix, r.value_length));
   }
   sums total_up_to(u32 end) const {
     sums s;
@@ -149,18 +149,19 @@ class splitter {
 };
 
 void format_like(page_writer w, const node_view& n, page_addr addr, u64 store_id, tree_id_t tree,
-                 generation_t gen) {
+                 generation_t gen, convert c) {
   const page_header& like = n.header();
   std::byte* const p = w.writable(0, page_header_bytes);
-  format_header({p, w.size()}, like.level ? page_kind::inner : page_kind::leaf, like.format, addr,
-                store_id, tree, gen, like.level);
+  format_header({p, w.size()}, like.level ? page_kind::inner : page_kind::leaf,
+                format_after(n, c), addr, store_id, tree, gen, like.level);
   p[offsetof(page_header, tail)] = static_cast<std::byte>(like.tail);
   put_shape(w, n.shape());
 }
 
-blueprint merged(const part (&both)[2]) {
+blueprint merged(const part (&both)[2], convert c) {
   const node_view &a = both[0].node, &b = both[1].node;
   blueprint m = blueprint_of(a, both);
+  m.format = a.is_leaf() && !b.old_version() ? u16{b.header().format} : format_after(a, c);
   m.part_count = 2;
   m.has_high = b.has_high_fence();
   m.high = m.has_high ? b.high_fence() : cbytes{};
@@ -170,11 +171,12 @@ blueprint merged(const part (&both)[2]) {
 
 }  // namespace
 
-void compact(page_writer w, bytes scratch, const cbytes* extra_key) {
+void compact(page_writer w, bytes scratch, const cbytes* extra_key, convert c) {
   const node_view n(w);
   if (n.fixed()) return;  // there is nothing between its records
   const part whole{n, 0, n.count()};
   blueprint b = blueprint_of(n, &whole);
+  b.format = format_after(n, c);
   choose_prefix(b, n.prefix(), extra_key, 0);
   rewrite(w, b, scratch);
 }
@@ -186,12 +188,12 @@ split_point choose_split(const node_view& n, cbytes key, u32 index, u32 value_le
 }
 
 void split_node(page_writer left, page_writer right, const split_point& at, page_ref left_ref,
-                page_ref right_ref, u64 store_id, bytes scratch) {
+                page_ref right_ref, u64 store_id, bytes scratch, convert c) {
   const node_view n(left);
   PLEACH_ASSERT(at.index >= 1 && at.index <= n.count());
   PLEACH_ASSERT(left_ref.addr != right_ref.addr);
   const cbytes separator = span_of(at.separator, at.separator_length);
-  format_like(right, n, right_ref.addr, store_id, n.header().tree_id, right_ref.gen);
+  format_like(right, n, right_ref.addr, store_id, n.header().tree_id, right_ref.gen, c);
   if (n.fixed()) {
     fixed::split(left, right, at);
     set_right_hint(right, n.right_hint());
@@ -204,6 +206,7 @@ void split_node(page_writer left, page_writer right, const split_point& at, page
       at.index + (PLEACH_PLANTED("split_drops_record") && at.index < n.count() ? 1 : 0);
   const part upper{n, first, n.count()};
   blueprint r = blueprint_of(n, &upper);
+  r.format = format_after(n, c);
   r.node_bytes = right.size();
   r.payload_end = node_view(right).payload_end();
   r.low = separator;
@@ -222,6 +225,7 @@ void split_node(page_writer left, page_writer right, const split_point& at, page
   } else {
     const part lower{n, 0, at.index};
     blueprint l = blueprint_of(n, &lower);
+    l.format = format_after(n, c);
     l.high = separator;
     l.has_high = true;
     choose_prefix(l, n.prefix(), nullptr, recut_budget(l.capacity()));
@@ -231,9 +235,9 @@ void split_node(page_writer left, page_writer right, const split_point& at, page
 }
 
 void copy_node(page_reader from, page_writer to, page_addr addr, u64 store_id, tree_id_t tree,
-               generation_t gen) {
+               generation_t gen, convert c) {
   const node_view n(from);
-  format_like(to, n, addr, store_id, tree, gen);
+  format_like(to, n, addr, store_id, tree, gen, c);
   if (n.fixed()) {
     fixed::copy(n, to);
     set_right_hint(to, n.right_hint());
@@ -241,6 +245,7 @@ void copy_node(page_reader from, page_writer to, page_addr addr, u64 store_id, t
   }
   const part whole{n, 0, n.count()};
   blueprint b = blueprint_of(n, &whole);
+  b.format = format_after(n, c);
   b.node_bytes = to.size();
   b.payload_end = node_view(to).payload_end();
   choose_prefix(b, n.prefix(), nullptr, recut_budget(b.capacity()));
@@ -252,10 +257,10 @@ u32 merged_bytes(const node_view& a, const node_view& b) {
   if (a.fixed()) return a.used_bytes() + b.count() * fixed::row(b).record_bytes();
   const cbytes separator = b.low_fence();
   const part both[2] = {{a, 0, a.count()}, {b, 0, b.count(), b.is_leaf() ? nullptr : &separator}};
-  return merged(both).total_bytes();
+  return merged(both, convert::NO).total_bytes();
 }
 
-void merge_nodes(page_writer a, const node_view& b, cbytes separator, bytes scratch) {
+void merge_nodes(page_writer a, const node_view& b, cbytes separator, bytes scratch, convert c) {
   const node_view n(a);
   PLEACH_ASSERT(n.level() == b.level());
   if (n.fixed()) {
@@ -265,7 +270,7 @@ void merge_nodes(page_writer a, const node_view& b, cbytes separator, bytes scra
   }
   cbytes first = separator;
   const part both[2] = {{n, 0, n.count()}, {b, 0, b.count(), b.is_leaf() ? nullptr : &first}};
-  blueprint m = merged(both);
+  blueprint m = merged(both, c);
   if (PLEACH_PLANTED("merge_loses_separator")) first = m.prefix;
   if (PLEACH_PLANTED("fence_not_widened")) {
     m.has_high = n.has_high_fence();

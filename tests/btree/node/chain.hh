@@ -22,14 +22,18 @@ class chain {
   struct value {
     u8 flags;
     std::string bytes;
+    u8 key_flags = 0;
+    std::string attached{};
     bool operator==(const value&) const = default;
   };
 
-  chain(u32 first_bytes, u32 max_bytes, u8 level, record_shape shape = {})
+  chain(u32 first_bytes, u32 max_bytes, u8 level, record_shape shape = {},
+        u16 format = node_format_slotted)
       : max_bytes_(max_bytes), level_(level), shape_(shape) {
     nodes.push_back(make(first_bytes));
     test_page& p = *nodes[0];
-    format_node(p.writer(), p.ref.addr, 1, 5, p.ref.gen, level, {}, {}, false, {}, shape);
+    format_node(p.writer(), p.ref.addr, 1, 5, p.ref.gen, level, {}, {}, false, {}, shape,
+                format);
     if (level_ != 0) {
       const std::string child = child_bytes(1);
       insert_child(p.writer(), 0, {}, to_ref(child));
@@ -73,18 +77,20 @@ class chain {
       const search_result r = n.find(as_bytes(key));
       DOCTEST_REQUIRE(!r.found);
       const u32 length = static_cast<u32>(v.bytes.size());
-      room have = room_for_insert(n, as_bytes(key), length);
+      const u32 attached = static_cast<u32>(v.attached.size());
+      room have = room_for_insert(n, as_bytes(key), length, attached);
       if (have == room::AFTER_COMPACTION) {
         const cbytes extra = as_bytes(key);
-        compact(p.writer(), scratch(p.size()), &extra);
+        compact(p.writer(), scratch(p.size()), &extra, attached ? convert::YES : conversion());
         settle(p);
         ++compactions;
-        have = room_for_insert(p.view(), as_bytes(key), length);
+        have = room_for_insert(p.view(), as_bytes(key), length, attached);
         DOCTEST_REQUIRE(have == room::NOW);
       }
       if (have == room::NOW) {
         if (leaf())
-          insert_at(p.writer(), r.index, as_bytes(key), 0, v.flags, as_bytes(v.bytes));
+          insert_at(p.writer(), p.view().find(as_bytes(key)).index, as_bytes(key), v.key_flags,
+                    v.flags, as_bytes(v.bytes), as_bytes(v.attached));
         else
           insert_child(p.writer(), r.index, as_bytes(key), to_ref(v.bytes));
         settle(p);
@@ -95,7 +101,8 @@ class chain {
         grow(at);
         continue;
       }
-      const split_point s = choose_split(n, as_bytes(key), r.index, length, ascending);
+      const split_point s =
+          choose_split(n, as_bytes(key), r.index, length + attached, ascending);
       if (s.index == 0) {
         DOCTEST_REQUIRE((n.count() < 3 || p.size() < 16384));
         grow(at);
@@ -164,9 +171,16 @@ class chain {
     test_page &a = *nodes[at], &b = *nodes[at + 1];
     const u32 need = merged_bytes(a.view(), b.view());
     if (need > node_capacity(a.size())) return false;
-    merge_nodes(a.writer(), b.view(), b.view().low_fence(), scratch(a.size()));
+    const bool same = a.view().header().format == b.view().header().format;
+    const convert c = conversion();
+    merge_nodes(a.writer(), b.view(), b.view().low_fence(), scratch(a.size()), c);
     settle(a);
-    DOCTEST_CHECK(a.view().used_bytes() == need);
+    if (c == convert::NO)
+      DOCTEST_CHECK(a.view().used_bytes() == need);
+    else
+      DOCTEST_CHECK(a.view().used_bytes() <= need);
+    if (!same) ++mixed_merges;
+    if (!same) DOCTEST_CHECK(!a.view().old_version());
     nodes.erase(nodes.begin() + static_cast<std::ptrdiff_t>(at) + 1);
     ++merges;
     return true;
@@ -180,14 +194,14 @@ class chain {
     const test_page& old = *nodes[at];
     DOCTEST_REQUIRE(size <= 1u << 20);
     auto bigger = make(size);
-    copy_node(old.view(), bigger->writer(), bigger->ref.addr, 1, 5, bigger->ref.gen);
+    copy_node(old.view(), bigger->writer(), bigger->ref.addr, 1, 5, bigger->ref.gen, conversion());
     settle(*bigger);
     nodes[at] = std::move(bigger);
   }
   void compact_at(std::size_t at) {
     test_page& p = *nodes[at];
     const u32 before = p.view().used_bytes();
-    compact(p.writer(), scratch(p.size()));
+    compact(p.writer(), scratch(p.size()), nullptr, conversion());
     settle(p);
     DOCTEST_CHECK(p.view().used_bytes() <= before);
     if (!p.view().fixed()) DOCTEST_CHECK(p.view().node().garbage == 0);
@@ -208,6 +222,8 @@ class chain {
         DOCTEST_REQUIRE(n.key_length(k) == m->first.size());
         DOCTEST_REQUIRE(text(n.at(k).value) == m->second.bytes);
         DOCTEST_REQUIRE(n.at(k).value_flags == m->second.flags);
+        DOCTEST_REQUIRE(n.at(k).key_flags == m->second.key_flags);
+        DOCTEST_REQUIRE(text(n.at(k).attached) == m->second.attached);
         const search_result r = n.find(as_bytes(m->first));
         DOCTEST_REQUIRE((r.found && r.index == k));
         DOCTEST_REQUIRE(n.compare(k, as_bytes(m->first)) == 0);
@@ -236,6 +252,9 @@ class chain {
   std::vector<std::unique_ptr<test_page>> nodes;
   std::map<std::string, value> model;
   u64 marked = 0, runs = 0, splits = 0, merges = 0, compactions = 0, unlinks = 0;
+  u64 mixed_merges = 0;  ///< of leaves of two versions
+  /// Whether the next rewrite converts.
+  std::function<convert()> conversion = [] { return convert::NO; };
 
  private:
   std::unique_ptr<test_page> make(u32 size) {
@@ -257,22 +276,26 @@ class chain {
       settle(p);
       return true;
     }
-    room have = room_for_replace(p.view(), index, static_cast<u32>(v.bytes.size()));
+    const u32 length = static_cast<u32>(v.bytes.size());
+    const u32 attached = static_cast<u32>(v.attached.size());
+    room have = room_for_replace(p.view(), index, length, attached);
     if (have == room::AFTER_COMPACTION) {
-      compact(p.writer(), scratch(p.size()));
+      compact(p.writer(), scratch(p.size()), nullptr, attached ? convert::YES : conversion());
       settle(p);
-      have = room_for_replace(p.view(), index, static_cast<u32>(v.bytes.size()));
+      have = room_for_replace(p.view(), index, length, attached);
       DOCTEST_REQUIRE(have == room::NOW);
     }
     if (have == room::NONE) return false;
-    replace_value(p.writer(), index, v.flags, as_bytes(v.bytes));
+    replace_value(p.writer(), index, v.key_flags, v.flags, as_bytes(v.bytes),
+                  as_bytes(v.attached));
     settle(p);
     return true;
   }
   void split(std::size_t at, const split_point& s) {
     test_page& left = *nodes[at];
     auto right = make(left.size());
-    split_node(left.writer(), right->writer(), s, left.ref, right->ref, 1, scratch(left.size()));
+    split_node(left.writer(), right->writer(), s, left.ref, right->ref, 1, scratch(left.size()),
+               conversion());
     // An inner node may be empty only within the step, and split leaves none empty.
     settle(left);
     settle(*right);

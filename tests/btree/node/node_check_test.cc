@@ -7,15 +7,18 @@ namespace pleach::btree::test {
 namespace {
 
 /// A leaf with fences, prefix, garbage and a few records.
-std::unique_ptr<test_page> sample(u8 level, u32 size = 4096) {
+std::unique_ptr<test_page> sample(u8 level, u32 size = 4096, u16 format = node_format_slotted) {
   auto p = std::make_unique<test_page>(size);
   format_node(p->writer(), p->ref.addr, 1, 5, p->ref.gen, level, as_bytes("kab"), as_bytes("kz"),
-              true, as_bytes("k"));
+              true, as_bytes("k"), {}, format);
   for (u32 i = 0; i < 20; ++i) {
     char key[8];
     std::snprintf(key, sizeof key, "kb%02u", i);
     if (level)
       insert_child(p->writer(), i, as_bytes(key), {page_addr(10 + i, 4), i});
+    else if (format == node_format_slotted_2 && i % 3 == 0)
+      insert_at(p->writer(), i, as_bytes(key), KEY_USER_FLAGS, VALUE_CHECKSUM, as_bytes("value"),
+                as_bytes("fsums"));
     else
       insert_at(p->writer(), i, as_bytes(key), 0, 0, as_bytes("value"));
   }
@@ -37,8 +40,9 @@ std::byte* record_at(test_page& p, u32 i) {
   return p.data.data() + slot_at(p, i).offset;
 }
 
-void expect(u8 level, const char* reason, const std::function<void(test_page&)>& damage) {
-  auto p = sample(level);
+void expect(u8 level, const char* reason, const std::function<void(test_page&)>& damage,
+            u16 format = node_format_slotted) {
+  auto p = sample(level, 4096, format);
   damage(*p);
   const char* why = nullptr;
   DOCTEST_CHECK(check_node(p->data, &why) == errc::corrupt);
@@ -57,8 +61,9 @@ DOCTEST_TEST_CASE("each rule of check_node is checked") {
   leaf("level", [&](test_page& p) { header(p).kind = 4; });
   leaf("level", [&](test_page& p) { header(p).level = 1; });
   inner("level", [&](test_page& p) { header(p).level = 64; });
-  leaf("node format", [&](test_page& p) { header(p).format = 3; });
+  leaf("node format", [&](test_page& p) { header(p).format = 9; });
   inner("node format", [&](test_page& p) { header(p).format = 2; });
+  inner("node format", [&](test_page& p) { header(p).format = node_format_slotted_2; });
   leaf("record shape", [&](test_page& p) { header(p).format = 2; });
   leaf("page tail", [&](test_page& p) { header(p).tail = 255; });
   leaf("slot area", [](test_page& p) { head(p).slot_begin = 31; });
@@ -103,6 +108,26 @@ DOCTEST_TEST_CASE("each rule of check_node is checked") {
   });
 }
 
+DOCTEST_TEST_CASE("each rule of records of the second version is checked") {
+  // Records 0, 3, 6... have attachments: a byte of user flags and a checksum of the value.
+  const auto leaf = [](const char* r, const std::function<void(test_page&)>& f) {
+    expect(0, r, f, node_format_slotted_2);
+  };
+  leaf("key flags", [](test_page& p) { record_at(p, 1)[0] = std::byte{KEY_INDIRECT}; });
+  leaf("key flags", [](test_page& p) { record_at(p, 1)[0] = std::byte{8}; });
+  leaf("value reference length",
+       [](test_page& p) { record_at(p, 1)[0] = std::byte{VALUE_INDIRECT << 4}; });
+  leaf("value reference length", [](test_page& p) {
+    record_at(p, 0)[0] = static_cast<std::byte>(KEY_USER_FLAGS | (VALUE_INDIRECT | VALUE_CHECKSUM) << 4);
+  });
+  leaf("value length", [](test_page& p) {  // 5 bytes of value do not hold two sums
+    record_at(p, 1)[0] = static_cast<std::byte>(KEY_CHECKSUM | VALUE_CHECKSUM << 4);
+  });
+  leaf("value length", [](test_page& p) { record_at(p, 1)[0] = std::byte{VALUE_EXPIRY << 4}; });
+  leaf("record bounds", [](test_page& p) { record_at(p, 3)[2] = std::byte{0xff}; });
+  leaf("record bounds", [](test_page& p) { slot_at(p, 3).offset = 4095; });
+}
+
 DOCTEST_TEST_CASE("page sizes that no address can name") {
   auto p = sample(0, 8192);
   DOCTEST_CHECK(check_node(cbytes(p->data).first(8191)) == errc::corrupt);
@@ -116,7 +141,7 @@ u64 read_all(cbytes page, random_stream& r) {
   std::byte key[max_key_bytes];
   for (u32 i = 0; i < n.count(); ++i) {
     const u32 length = n.copy_key(i, key);
-    sum += n.find({key, length}).index + hash64(n.at(i).value);
+    sum += n.find({key, length}).index + hash64(n.at(i).value) + hash64(n.at(i).attached);
     if (!n.is_leaf()) sum += n.child(i).addr.raw + n.find_child({key, length});
   }
   for (int i = 0; i < 3; ++i) sum += n.find(as_bytes(random_key(r, 6, 30))).index;
@@ -126,6 +151,8 @@ u64 read_all(cbytes page, random_stream& r) {
 DOCTEST_TEST_CASE("mutated and random pages never lead a read out of the page") {
   random_stream r(77);
   std::vector<std::unique_ptr<test_page>> seeds;
+  seeds.push_back(sample(0, 4096, node_format_slotted_2));
+  seeds.push_back(sample(0, 131072, node_format_slotted_2));
   for (u8 level : {0, 1}) {
     seeds.push_back(sample(level));
     seeds.push_back(sample(level, 16384));
