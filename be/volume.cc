@@ -89,6 +89,21 @@ result<volume> read_volume(sm::reactor& loop, io::device& dev) {
   return v;
 }
 
+std::string feature_names(u64 incompat) {
+  // Numbers are given out before a program supports what they stand for: it can say what it lacks.
+  static constexpr const char* names[] = {
+      "fixed lengths", "value maps", "cut branches",  "aggregates",
+      "leaf version 2", "key orders", "record extras",
+  };
+  std::string words;
+  for (u32 bit = 0; bit < 64; ++bit) {
+    if ((incompat >> bit & 1) == 0) continue;
+    if (!words.empty()) words += ", ";
+    words += bit < std::size(names) ? names[bit] : "bit " + std::to_string(bit);
+  }
+  return words;
+}
+
 std::string unknown_features(sm::reactor& loop, io::device& dev) {
   block_buffer buffer(block_bytes);
   const superblock& s = buffer.as<superblock>();
@@ -107,6 +122,7 @@ std::string unknown_features(sm::reactor& loop, io::device& dev) {
     else
       std::snprintf(text, sizeof text, "format version %u", u32{s.version});
     words = text;
+    if (unknown != 0) words += " (" + feature_names(unknown) + ")";
   }
   return words;
 }

@@ -39,11 +39,19 @@ static_assert(sizeof(root_record) == 4096);
 inline constexpr u64 feature_fixed_lengths = 1;  ///< trees of fixed lengths, node format 2
 /// Values may be a map of several runs: a program that does not know it would free the map only.
 inline constexpr u64 feature_value_maps = 2;
+/// Leaves of node format 3, the second version of slotted ones.
+inline constexpr u64 feature_slotted_2 = 16;
 /// Trees with a key order of their own, or that store keys or separators whole.
 inline constexpr u64 feature_key_orders = 32;
-inline constexpr u64 feature_incompat_known =
-    feature_fixed_lengths | feature_value_maps | feature_key_orders;
+/// Attachments of records: checksums, flags of the user.
+inline constexpr u64 feature_record_extras = 64;
+inline constexpr u64 feature_incompat_known = feature_fixed_lengths | feature_value_maps |
+                                              feature_slotted_2 | feature_key_orders |
+                                              feature_record_extras;
 inline constexpr u64 feature_ro_compat_known = 0;
+/// What the incompat bits stand for, separated by commas; "" of none. Bits of which only newer
+/// programs know what they are have their number.
+std::string feature_names(u64 incompat);
 
 inline constexpr u64 default_store_bytes = 1ull << 30;
 inline constexpr u64 default_log_bytes = 64ull << 20;
@@ -140,7 +148,7 @@ status format_volume(sm::reactor& loop, io::device& dev, const geometry& g, cons
 result<volume> read_volume(sm::reactor& loop, io::device& dev);
 
 /// After `newer_format`: what of the store is unknown to this program, in words ("incompatible
-/// feature bits 0x8"); empty if no copy says.
+/// feature bits 0x4 (cut branches)"); empty if no copy says.
 std::string unknown_features(sm::reactor& loop, io::device& dev);
 
 /// Writes `v.super` with generation + 1 to all copies, each flushed.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "btree/record_extras.hh"
 #include "btree/suspicion.hh"
 
 namespace pleach::btree {
@@ -163,6 +164,10 @@ void multi_get_op::found(lane& l) {
   const lsn_t lsn = l.page->last_lsn;
   search_result r = leaf.find(l.key);
   if (!r.found) return settle(l, errc::not_found);
+  if (!record_sound(*tree_, leaf, r.index)) {
+    ++tree_->ctx->stats.bad_sums;
+    return settle(l, errc::corrupt, lsn, l.page->addr);
+  }
   record rec = leaf.at(r.index);
   std::string* value = list_->at(l.item).value;
   if (value != nullptr && (rec.value_flags & VALUE_INDIRECT)) {

@@ -158,6 +158,8 @@ struct tree_record {
 static_assert(sizeof(tree_record) == 48);
 enum tree_flag : u16 {
   TREE_FIXED_LEAVES = 1,  ///< its leaves are of format 2
+  TREE_KEY_SUMS = 8,      ///< its records have checksums of their keys: its leaves are of format 3
+  TREE_VALUE_SUMS = 16,   ///< the same of their values
   TREE_NO_PREFIX = 32,
   TREE_NO_TRUNCATION = 64,
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "be/base/planted.hh"
+#include "btree/record_extras.hh"
 #include "btree/suspicion.hh"
 
 namespace pleach::btree {
@@ -253,6 +254,12 @@ sm::step read_op::found() {
   if (i >= count) return move_to_fence(leaf);
   if (bounded_ && out_of_bound(leaf, i)) return fail(errc::not_found);
   out.lsn = page_->last_lsn;
+  if (!record_sound(*tree_, leaf, i)) {
+    ++tree_->ctx->stats.bad_sums;
+    bad_ = page_->addr;
+    return fail(errc::corrupt);
+  }
+  if (to_.user_flags) *to_.user_flags = user_flags_of(leaf.at(i));
   if (errc code = deliver(leaf, i); !is_ok(code)) return fail(code);
   record rec = leaf.at(i);
   if (to_.range)

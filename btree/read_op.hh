@@ -93,6 +93,7 @@ class read_op final : public sm::machine<read_op> {
     /// extent; `value` is used for nothing else then. False: the read ends with `callback_failed`.
     bool (*see)(void* datum, cbytes value) = nullptr;
     void* datum = nullptr;
+    u8* user_flags = nullptr;  ///< of the record (record_extras.hh)
   };
   /// `key` belongs to the caller until DONE, and so does `near` (may be null): a cookie of an
   /// earlier operation, which will remember the leaf where this one ends.

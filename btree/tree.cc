@@ -2,6 +2,8 @@
 
 #include <atomic>
 
+#include "btree/record_extras.hh"
+
 namespace pleach::btree {
 
 u64 next_opening() {
@@ -18,7 +20,8 @@ u32 max_inline_record(const tree& t) {
 }
 
 bool goes_to_extent(const tree& t, u64 key_bytes, u64 value_bytes) {
-  return key_bytes + value_bytes > max_inline_record(t) && value_bytes > sizeof(value_reference);
+  return key_bytes + value_bytes + sum_bytes(t) > max_inline_record(t) &&
+         value_bytes > sizeof(value_reference);
 }
 
 errc check_lengths(const tree& t, cbytes key, u64 value_bytes, length_fault& fault) {
@@ -42,13 +45,18 @@ u32 node_class(const tree& t, u32 key_bytes) {
 }
 
 void format_root(page_writer w, page_addr addr, u64 store_id, tree_id_t id, generation_t gen,
-                 record_shape shape) {
-  format_node(w, addr, store_id, id, gen, 0, {}, {}, false, {}, shape);
+                 record_shape shape, u16 slotted_format) {
+  format_node(w, addr, store_id, id, gen, 0, {}, {}, false, {}, shape, slotted_format);
 }
 
-bool lengths_possible(u32 node_blocks, u64 key_bytes, u64 value_bytes) {
+u32 sum_bytes(const tree_record& record) {
+  return ((record.flags & TREE_KEY_SUMS) ? record_sum_bytes : 0) +
+         ((record.flags & TREE_VALUE_SUMS) ? record_sum_bytes : 0);
+}
+
+bool lengths_possible(u32 node_blocks, u64 key_bytes, u64 value_bytes, u32 sums) {
   if (key_bytes > max_fixed_key_bytes || value_bytes > max_fixed_value_bytes) return false;
-  return value_bytes == 0 || key_bytes + value_bytes <= max_inline_record(node_blocks);
+  return value_bytes == 0 || key_bytes + value_bytes + sums <= max_inline_record(node_blocks);
 }
 
 bool order_possible(u32 order, u64 key_bytes) {
@@ -61,8 +69,8 @@ void choose_leaf_layout(tree_record& record) {
   const u32 record_bytes = u32{record.key_bytes} + record.value_bytes;
   if (record.order == ORDER_REGISTERED)
     record.flags = record.flags | TREE_NO_PREFIX | TREE_NO_TRUNCATION;
-  const bool fixed = record.order != ORDER_REGISTERED && record.key_bytes != 0 &&
-                     record.value_bytes != 0 && record_bytes <= max_fixed_record_bytes &&
+  const bool fixed = record.order != ORDER_REGISTERED && sum_bytes(record) == 0 &&
+                     record.key_bytes != 0 && record.value_bytes != 0 && record_bytes <= max_fixed_record_bytes &&
                      record.node_blocks * block_bytes / record_bytes <= max_fixed_places;
   record.flags =
       static_cast<u16>((record.flags & ~TREE_FIXED_LEAVES) | (fixed ? TREE_FIXED_LEAVES : 0));
@@ -84,6 +92,9 @@ bool adopt(tree& t, const tree_record& record, std::string_view comparator) {
   t.key_bytes = record.key_bytes;
   t.value_bytes = record.value_bytes;
   t.order_number = record.order;
+  t.fixed_leaves = (record.flags & TREE_FIXED_LEAVES) != 0;
+  t.key_sums = (record.flags & TREE_KEY_SUMS) != 0;
+  t.value_sums = (record.flags & TREE_VALUE_SUMS) != 0;
   t.order = nullptr;
   if (record.order != ORDER_REGISTERED) return true;
   const auto found = t.ctx->orders.find(comparator);
@@ -107,9 +118,11 @@ bool parse_tree_record(cbytes value, tree_record& out, std::string_view* compara
   return state_known && out.id > tree_catalogue && root && root.blocks() == root_blocks &&
          order_possible(out.order, out.key_bytes) && out.node_blocks >= 1 &&
          out.node_blocks <= max_page_blocks &&
-         lengths_possible(out.node_blocks, out.key_bytes, out.value_bytes) &&
-         (out.flags & ~(TREE_FIXED_LEAVES | TREE_NO_PREFIX | TREE_NO_TRUNCATION)) == 0 &&
-         ((out.flags & TREE_FIXED_LEAVES) == 0 || (out.key_bytes != 0 && out.value_bytes != 0));
+         lengths_possible(out.node_blocks, out.key_bytes, out.value_bytes, sum_bytes(out)) &&
+         (out.flags & ~(TREE_FIXED_LEAVES | TREE_KEY_SUMS | TREE_VALUE_SUMS | TREE_NO_PREFIX |
+                        TREE_NO_TRUNCATION)) == 0 &&
+         ((out.flags & TREE_FIXED_LEAVES) == 0 ||
+          (out.key_bytes != 0 && out.value_bytes != 0 && sum_bytes(out) == 0));
 }
 
 }  // namespace pleach::btree

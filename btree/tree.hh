@@ -21,6 +21,8 @@ struct tree_statistics {
   u64 cookie_hits = 0, cookie_misses = 0;
   u64 splits = 0, growths = 0, push_downs = 0, compactions = 0, merges = 0, unlinks = 0,
       pull_ups = 0;
+  u64 conversions = 0;  ///< leaves that a rewrite made of the newest version
+  u64 bad_sums = 0;     ///< records read whose checksums do not agree
   u64 empties_kept = 0;
   u64 splits_at_end = 0;   ///< of leaves, for an ascending run: the left one stays full
   u64 merges_absent = 0;   ///< left out: a neighbour was not resident, and is not read for that
@@ -63,6 +65,8 @@ struct tree {
   u32 value_bytes = 0;                      ///< length of all values, 0 variable
   u16 order_number = ORDER_BYTES;           ///< tree_order
   const registered_order* order = nullptr;  ///< of ORDER_REGISTERED; the context's
+  bool fixed_leaves = false;  ///< of format 2: records have no flags and no attachments
+  bool key_sums = false, value_sums = false;  ///< its records have checksums (record_extras.hh)
   bool dropped = false;
   std::string name;
 
@@ -90,15 +94,18 @@ u32 node_class(const tree& t, u32 key_bytes);
 
 /// Formats the image of an empty root leaf (mkfs, create).
 void format_root(page_writer w, page_addr addr, u64 store_id, tree_id_t id, generation_t gen,
-                 record_shape shape = {});
-/// Sets the layout of the leaves of a tree that is to be made, by its lengths, order and node size;
-/// its other flags stay, but that with a comparator keys are whole.
+                 record_shape shape = {}, u16 slotted_format = node_format_slotted);
+/// Sets the layout of the leaves of a tree that is to be made, by its lengths, order, node size and
+/// checksums; its other flags stay, but that with a comparator keys are whole.
 void choose_leaf_layout(tree_record& record);
 /// RETURNS: the shape of the pages of the tree: fixed if its leaves are of format 2, and the flags
 /// of all its nodes.
 record_shape leaf_shape(const tree_record& record);
-/// RETURNS: false if no tree with this node size can have these lengths (0: variable).
-bool lengths_possible(u32 node_blocks, u64 key_bytes, u64 value_bytes);
+/// RETURNS: false if no tree with this node size can have these lengths (0: variable), with so many
+/// bytes of checksums a record.
+bool lengths_possible(u32 node_blocks, u64 key_bytes, u64 value_bytes, u32 sums = 0);
+/// Bytes of checksums of each record.
+u32 sum_bytes(const tree_record& record);
 /// RETURNS: false if no tree can have this order with keys of this length.
 bool order_possible(u32 order, u64 key_bytes);
 /// A tree of the record, not open through any handle. `name` stays empty. `comparator`: its name,

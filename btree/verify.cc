@@ -6,6 +6,7 @@
 
 #include "be/space_policy.hh"
 #include "btree/load_op.hh"
+#include "btree/record_extras.hh"
 #include "btree/value_read_op.hh"
 
 namespace pleach::btree {
@@ -228,11 +229,19 @@ void verifier::check_page(const expectation& e) {
   if (order_ != nullptr) check_order(node_view(d->reader(), order_), where);
   std::byte key[max_key_bytes];
   if (n.is_leaf()) {
+    totals_.leaves += 1;
+    totals_.old_leaves += n.old_version();
+    tree summed(ctx_);
+    adopt(summed, record_);
+    summed.id = e.id;
     std::vector<std::pair<std::string, value_reference>> extents;
     for (u32 i = 0; i < n.count(); ++i) {
       record r = n.at(i);
       u32 length = n.copy_key(i, key);
       ++tree_records_;
+      if (!sums_agree(summed, {key, length}, r))
+        problem(where, fmt::format("corrupt: the record of key \"{}\" differs from its checksum",
+                                   as_text({key, length}).substr(0, 64)));
       if (record_.key_bytes != 0 && length != record_.key_bytes)
         problem(where, fmt::format("corrupt: a key of {} bytes, the tree's have {}", length,
                                    u32{record_.key_bytes}));

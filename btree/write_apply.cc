@@ -18,6 +18,23 @@ page_writer write_applier::change(cache::descriptor& d, bool structure) {
   return w;
 }
 
+/// Whether a rewrite of these nodes makes them of the newest version: once the superblocks name the
+/// feature, every one does.
+convert write_applier::conversion(std::initializer_list<const cache::descriptor*> rewritten) {
+  if (!engine_.uses_feature(feature_slotted_2)) return convert::NO;
+  for (const cache::descriptor* d : rewritten)
+    ctx_.stats.conversions += node_view(d->reader()).old_version();
+  return convert::YES;
+}
+
+void write_applier::convert_leaf(write_item& item, cache::descriptor& d) {
+  item.of_leaf->converted = node_view(d.reader()).old_version();
+  if (!item.of_leaf->converted) return;  // another op was faster
+  engine_.require_feature(feature_slotted_2);
+  page_writer w = change(d, false);
+  compact(w, {ctx_.scratch, ctx_.scratch_bytes}, nullptr, conversion({&d}));
+}
+
 /// Descends through resident pages only.
 /// RETURNS: false if one is not there or does not hold the key.
 bool write_applier::resolve(tree& t, cbytes key, bool below, resident_path& out) {
@@ -93,6 +110,7 @@ void write_applier::apply(write_item& item) {
     bool resolved = resolve(*item.t, item.key, false, path);
     if (derailed(*item.t, resolved && is_pinned(*item.t, *path.page[0]))) return;  // I2 of write_op
   }
+  if (item.kind == change::CONVERT) return convert_leaf(item, *path.page[0]);
   if (item.kind == change::DELETE || item.kind == change::REMOVE_TREE) return erase(item, path);
   insert_or_replace(item, path);
   if (!op_.plan_.merges || op_.shortcut_ || op_.derailed_) return;
@@ -161,11 +179,22 @@ static u64 value_bytes(const record& r) {
   return ref.length;
 }
 
+/// What is attached to the record. Leaves that hold such records are of the second version.
+record_extras write_applier::extras_of(const write_item& item, cbytes value, const record* old) {
+  record_extras x = make_extras(*item.t, item.key, value, op_.user_flags_after(item, old));
+  if (x.size != 0) engine_.require_feature(feature_slotted_2 | feature_record_extras);
+  if (old != nullptr && x.size == old->attached.size() && x.size >= record_sum_bytes &&
+      PLEACH_PLANTED("checksum_not_updated"))
+    std::memcpy(x.bytes, old->attached.data(), x.size);
+  return x;
+}
+
 void write_applier::insert_or_replace(write_item& item, resident_path& path) {
   u8 flags;
   cbytes value = stored_value(item, flags);
   u32 length = static_cast<u32>(value.size());
   bytes scratch{ctx_.scratch, ctx_.scratch_bytes};
+  record_extras extras;
   {
     cache::descriptor& d = *path.page[0];
     node_view n = item.t->view(d);
@@ -173,18 +202,20 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
     if (r.found) {
       ++ctx_.stats.replaces;
       record old = n.at(r.index);
+      extras = extras_of(item, value, &old);
       i64 grown = static_cast<i64>(item.value_bytes()) - static_cast<i64>(value_bytes(old));
       if (item.old_value && !(old.value_flags & VALUE_INDIRECT))
         item.old_value->assign(reinterpret_cast<const char*>(old.value.data()), old.value.size());
-      room there = room_for_replace(n, r.index, length);
+      room there = room_for_replace(n, r.index, length, extras.size);
       page_writer w = change(d, false);
       drop_extent(old);
       if (there == room::AFTER_COMPACTION) {
         ++ctx_.stats.compactions;
-        compact(w, scratch);
+        compact(w, scratch, nullptr, conversion({&d}));
       }
       if (there != room::NONE) {
-        replace_value(w, r.index, flags, value);
+        replace_value(w, r.index, extras.key_flags, flags | extras.value_flags, value,
+                      extras.attached());
         return add_counts(*item.t, 0, grown);
       }
       // Too large for its leaf: out, and in again as if new.
@@ -192,6 +223,7 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
       erase_at(w, r.index);
       d.ascending = 0;
     } else {
+      extras = extras_of(item, value, nullptr);
       ++ctx_.stats.inserts;
     }
   }
@@ -200,10 +232,11 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
     cache::descriptor& d = *path.page[0];
     node_view n = item.t->view(d);
     search_result r = n.find(item.key);
-    room there = room_for_insert(n, item.key, length);
+    room there = room_for_insert(n, item.key, length, extras.size);
     bool at_end = r.index == n.count() && n.count() > 0;
     if (there == room::NONE) {
-      if (!make_space(*item.t, path, 0, item.key, r.index, length, at_end && d.ascending >= 2))
+      if (!make_space(*item.t, path, 0, item.key, r.index, length + extras.size,
+                      at_end && d.ascending >= 2))
         return give_back_value(item, flags);
       bool resolved = resolve(*item.t, item.key, false, path);
       if (derailed(*item.t, resolved && is_pinned(*item.t, *path.page[0])))
@@ -213,10 +246,11 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
     page_writer w = change(d, false);
     if (there == room::AFTER_COMPACTION) {
       ++ctx_.stats.compactions;
-      compact(w, scratch, &item.key);
+      compact(w, scratch, &item.key, conversion({&d}));
       r = node_view(w, item.t->order).find(item.key);
     }
-    insert_at(w, r.index, item.key, 0, flags, value);
+    insert_at(w, r.index, item.key, extras.key_flags, flags | extras.value_flags, value,
+              extras.attached());
     d.ascending = at_end ? static_cast<u16>(std::min<u32>(d.ascending + 1u, 1000)) : 0;
     break;
   }
@@ -338,7 +372,8 @@ bool write_applier::push_down(tree& t, resident_path& path) {
   inherit(root, child);
   page_ref ref{child.addr, child.gen};
   page_writer c = change(child, true);
-  copy_node(root.reader(), c, child.addr, ctx_.pages.store_id(), t.id, child.gen);
+  copy_node(root.reader(), c, child.addr, ctx_.pages.store_id(), t.id, child.gen,
+            conversion({&root}));
   page_writer w = change(root, true);
   u8 level = static_cast<u8>(node_view(root.reader()).level() + 1);
   record_shape shape = node_view(root.reader()).shape();
@@ -362,7 +397,8 @@ bool write_applier::grow(tree& t, resident_path& path, u32 level, u32 blocks) {
   cache::descriptor& larger = new_page(blocks);
   inherit(old, larger);
   page_writer w = change(larger, true);
-  copy_node(old.reader(), w, larger.addr, ctx_.pages.store_id(), t.id, larger.gen);
+  copy_node(old.reader(), w, larger.addr, ctx_.pages.store_id(), t.id, larger.gen,
+            conversion({&old}));
   larger.ascending = old.ascending;
   set_child(change(*path.page[level + 1], true), path.slot[level + 1], {larger.addr, larger.gen});
   free_page(old);
@@ -386,7 +422,8 @@ bool write_applier::split(tree& t, resident_path& path, u32 level, const split_p
     compact(p, scratch, &separator);
   page_writer l = change(left, true);
   page_writer r = change(right, true);
-  split_node(l, r, at, {left.addr, left.gen}, right_ref, ctx_.pages.store_id(), scratch);
+  split_node(l, r, at, {left.addr, left.gen}, right_ref, ctx_.pages.store_id(), scratch,
+             conversion({&left}));
   insert_child(p, path.slot[level + 1] + 1, separator, right_ref);
   if (at.insert_right && node_view(r).count() == 0) right.ascending = left.ascending;
   return true;
@@ -419,7 +456,7 @@ bool write_applier::unlink(tree& t, resident_path& path) {
     // The last leaf of the tree: the root becomes an empty leaf.
     cache::descriptor& root = *path.page[path.height - 1];
     for (u32 l = 0; l + 1 < path.height; ++l) free_page(*path.page[l]);
-    make_empty_leaf(change(root, true));
+    make_empty_leaf(change(root, true), conversion({}));
     t.height_hint = 1;
     ++ctx_.stats.unlinks;
     return true;
@@ -501,7 +538,7 @@ bool write_applier::merge_pair(resident_path& path, u32 level, u32 left_slot) {
   std::byte key[max_key_bytes];
   u32 length = up.copy_key(left_slot + 1, key);
   merge_nodes(change(*a, true), node_view(b->reader()), {key, length},
-              {ctx_.scratch, ctx_.scratch_bytes});
+              {ctx_.scratch, ctx_.scratch_bytes}, conversion({a, b}));
   a->ascending = 0;
   free_page(*b);
   erase_child(change(parent, true), left_slot + 1);
@@ -520,7 +557,8 @@ void write_applier::pull_up(tree& t, resident_path& path) {
   if (child == nullptr || !planned_free(child->addr) || !cache::try_latch(*child)) return;
   if (!may_pull_up(node_view(child->reader()))) return;
   page_writer w = change(root, true);
-  copy_node(child->reader(), w, root.addr, ctx_.pages.store_id(), t.id, root.gen);
+  copy_node(child->reader(), w, root.addr, ctx_.pages.store_id(), t.id, root.gen,
+            conversion({child}));
   t.height_hint = node_view(w).level() + 1;
   free_page(*child);
   ++ctx_.stats.pull_ups;
@@ -547,8 +585,12 @@ void write_applier::create_root(write_item& item) {
   if (rec.key_bytes != 0 || rec.value_bytes != 0) engine_.require_feature(feature_fixed_lengths);
   if (rec.order != ORDER_BYTES || (rec.flags & (TREE_NO_PREFIX | TREE_NO_TRUNCATION)))
     engine_.require_feature(feature_key_orders);
+  const bool slotted = !leaf_shape(rec).fixed();
+  u16 format = sum_bytes(rec) != 0 ? node_format_slotted_2 : item.slotted_format;
+  if (slotted && format == node_format_slotted_2) engine_.require_feature(feature_slotted_2);
+  if (sum_bytes(rec) != 0) engine_.require_feature(feature_record_extras);
   format_root(change(page, true), page.addr, ctx_.pages.store_id(), rec.id, page.gen,
-              leaf_shape(rec));
+              leaf_shape(rec), format);
   item.value = {reinterpret_cast<const std::byte*>(&op_.created_), item.value.size()};
 }
 

@@ -19,6 +19,7 @@
 // contradicted itself, the change is left out and the op ends with `corrupt`.
 #pragma once
 
+#include "btree/record_extras.hh"
 #include "btree/write_op.hh"
 
 namespace pleach::btree {
@@ -43,6 +44,8 @@ class write_applier {
   template <class Latch>
   void each_page(Latch&& latch);
   page_writer change(cache::descriptor& d, bool structure);
+  convert conversion(std::initializer_list<const cache::descriptor*> rewritten);
+  void convert_leaf(write_item& item, cache::descriptor& d);
 
   void apply(write_item& item);
   void insert_or_replace(write_item& item, resident_path& path);
@@ -52,6 +55,7 @@ class write_applier {
   void create_root(write_item& item);
   void remove_root(const write_item& item);
   void drop_extent(const record& old);
+  record_extras extras_of(const write_item& item, cbytes value, const record* old);
 
   bool derailed(const tree& t, bool as_planned);
   bool is_pinned(const tree& t, const cache::descriptor& d) const;

@@ -95,11 +95,7 @@ bool write_op::leaf_alone(const write_plan& plan) {
     case change::DELETE: {
       node_view n = item.t->view(*pins_[static_cast<u32>(item.leaf)].d);
       const search_result at = n.find(item.key);
-      if (!at.found) return false;
-      record old = n.at(at.index);
-      return n.count() > 1 && !is_sparse(n, record_bytes(static_cast<u32>(old.key_suffix.size()),
-                                                         static_cast<u32>(old.value.size())) +
-                                                static_cast<u32>(sizeof(slot)));
+      return at.found && n.count() > 1 && !is_sparse(n, n.bytes_of(at.index));
     }
     default:
       return false;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "be/base/planted.hh"
+#include "btree/record_extras.hh"
 #include "btree/write_apply.hh"
 #include "btree/write_plan.hh"
 
@@ -29,6 +30,11 @@ void write_op::prepare(tree& t, change kind, cbytes key, cbytes value, std::stri
 void write_op::prepare_modify(tree& t, cbytes key, const editor& e, bool durable) {
   prepare(t, change::UPSERT, key, {}, nullptr, durable);
   editor_ = e;
+}
+
+void write_op::prepare_convert(tree& t, cbytes key, converted_leaf& of_leaf) {
+  prepare(t, change::CONVERT, key, {}, nullptr, false);
+  single_.of_leaf = &of_leaf;
 }
 
 void write_op::prepare(context& c, std::span<write_item> items, bool durable) {
@@ -113,7 +119,8 @@ sm::step write_op::init() {
     if (i.t->dropped) return fail(errc::tree_closed);
     if (i.key.size() > max_key_bytes) return fail(errc::key_too_large);
     if (i.value_bytes() > max_value_bytes) return fail(errc::value_too_large);
-    if (i.kind == change::DELETE || editor_.fn != nullptr) continue;
+    if (i.user_flags > 0 && i.t->fixed_leaves) return fail(errc::flags_impossible);
+    if (i.kind == change::DELETE || i.kind == change::CONVERT || editor_.fn != nullptr) continue;
     if (errc e = check_lengths(*i.t, i.key, i.value_bytes(), wrong_length_); !is_ok(e))
       return fail(e);
   }
@@ -131,7 +138,7 @@ sm::step write_op::gate() {
 namespace {
 /// RETURNS: a hash of a record's value, never 0; of no record, if `r` is null.
 u64 identity_of(const record* r) {
-  return (r == nullptr ? 2 : hash64(r->value) + r->value_flags) | 1;
+  return (r == nullptr ? 2 : hash64(r->value) + r->value_flags + hash64(r->attached)) | 1;
 }
 }  // namespace
 
@@ -145,6 +152,7 @@ write_op::edited write_op::edit() {
   out.lsn = leaf.d->last_lsn;
   edited answer = edited::SAME;
   if (u64 seen = identity_of(at.found ? &old : nullptr); seen != asked_about_) {
+    if (at.found && !record_sound(*item.t, n, at.index)) return unsound(*leaf.d);
     std::string& value = *editor_.value;
     if (old.value_flags & VALUE_INDIRECT) {
       value_reference ref;
@@ -221,6 +229,14 @@ sm::step write_op::plan() {
   remember_versions();
   if (plan_.needs.empty() && plan_.frees.empty()) return go(OPEN);
   return go(ALLOC);
+}
+
+/// The record that an editor was to see is damaged.
+write_op::edited write_op::unsound(const cache::descriptor& leaf) {
+  ++ctx_->stats.bad_sums;
+  bad_ = leaf.addr;
+  refusal_ = errc::corrupt;
+  return edited::REFUSED;
 }
 
 /// A modify ends: its editor wants nothing, or nothing that can be.

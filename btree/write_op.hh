@@ -51,6 +51,7 @@ enum class change : u8 {
   CREATE_TREE,  ///< alone, in the catalogue: makes the root page, takes the next tree id
   REMOVE_TREE,  ///< alone, in the catalogue: deletes the record and frees the root page named in
                 ///< `value`
+  CONVERT,      ///< alone: rewrites the leaf that holds `key` if it is of an old version
 };
 
 /// What becomes of a record that an editor has seen.
@@ -65,13 +66,23 @@ struct editor {
   std::string* value = nullptr;
 };
 
+/// What a CONVERT tells of its leaf.
+struct converted_leaf {
+  std::string high;        ///< where the next leaf begins
+  bool last = false;       ///< there is none
+  bool converted = false;  ///< it was of an old version
+};
+
 struct write_item {
   tree* t = nullptr;
   change kind = change::UPSERT;
+  u16 slotted_format = node_format_slotted_2;  ///< CREATE_TREE: of its leaves, if they are slotted
+  i32 user_flags = -1;  ///< of the record from now on; -1: the write states none (record_extras.hh)
   cbytes key;
   cbytes value;
   std::string* old_value = nullptr;
   u32 sequence = 0;  ///< order of the caller; the last change of a key wins
+  converted_leaf* of_leaf = nullptr;           ///< CONVERT
 
   // the engine's
   i32 leaf = -1;    ///< index of the pinned leaf
@@ -186,6 +197,12 @@ class write_op final : public sm::machine<write_op> {
   /// the record before this one does.
   /// ERRORS: callback_failed if the editor says FAIL.
   void prepare_modify(tree& t, cbytes key, const editor& e, bool durable);
+  /// CONVERT: `key` and `of_leaf` are the caller's until DONE.
+  void prepare_convert(tree& t, cbytes key, converted_leaf& of_leaf);
+  /// The flags of the one record, or the version of the leaves of a tree that is made. After
+  /// `prepare`.
+  void state_flags(u8 user_flags) { single_.user_flags = user_flags; }
+  void leaf_format(u16 slotted) { single_.slotted_format = slotted; }
   page_addr bad_page() const { return bad_; }
   length_fault wrong_length() const { return wrong_length_; }
   /// CREATE_TREE: the record that was written.
@@ -232,6 +249,7 @@ class write_op final : public sm::machine<write_op> {
     STALE     ///< the leaf does not hold the key
   };
   edited edit();
+  edited unsound(const cache::descriptor& leaf);
 
   i32 add_pinned(cache::descriptor& d, tree& t, i32 parent);
   void enter_by_cookie();
@@ -251,6 +269,7 @@ class write_op final : public sm::machine<write_op> {
   large_values& large();
   bool wants_draft(const write_item& i) const;
   const known_map* map_of(const value_reference& ref) const;
+  u8 user_flags_after(const write_item& i, const record* old) const;
 
   context* ctx_ = nullptr;
   std::span<write_item> items_;

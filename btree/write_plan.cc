@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "btree/record_extras.hh"
+
 namespace pleach::btree {
 
 namespace {
@@ -193,6 +195,10 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
   if (n.header().tree_id != item.t->id || !n.covers(item.key)) return !(out.stale = true);
   search_result r = n.find(item.key);
   op_.out.lsn = leaf.d->last_lsn;
+  if (item.kind == change::CONVERT) {
+    place_conversion(out, item, n);
+    return true;
+  }
 
   if (alone && op_.batch_ && item.kind == change::DELETE && !r.found) return true;
   if (alone) {
@@ -212,6 +218,12 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
   out.may_change = true;
   if (r.found) {
     record old = n.at(r.index);
+    if (item.old_value != nullptr && !record_sound(*item.t, n, r.index)) {
+      ++ctx_.stats.bad_sums;
+      op_.bad_ = leaf.d->addr;
+      out.verdict = errc::corrupt;
+      return false;
+    }
     if (old.value_flags & VALUE_INDIRECT) {
       value_reference ref;
       std::memcpy(&ref, old.value.data(), sizeof ref);
@@ -232,10 +244,7 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
   if (item.kind == change::DELETE || item.kind == change::REMOVE_TREE) {
     ++leaf.deletes;
     if (r.found && alone) {
-      record old = n.at(r.index);
-      single_erased_ = record_bytes(static_cast<u32>(old.key_suffix.size()),
-                                    static_cast<u32>(old.value.size())) +
-                       sizeof(slot);
+      single_erased_ = n.bytes_of(r.index);
     }
     return true;
   }
@@ -253,10 +262,12 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
   ++leaf.inserts;
   // As it is stored in the largest node that it may come to.
   u32 page_bytes = std::max(n.size(), node_class(*item.t, klen) * block_bytes);
-  u32 bytes = round_up(record_bytes(klen, length), heap_unit(page_bytes)) + sizeof(slot);
+  record old = r.found ? n.at(r.index) : record{};
+  u32 attached = extra_bytes(*item.t, op_.user_flags_after(item, r.found ? &old : nullptr));
+  u32 bytes = round_up(record_bytes(klen, length + attached), heap_unit(page_bytes)) + sizeof(slot);
   if (alone) {
-    room room_there =
-        r.found ? room_for_replace(n, r.index, length) : room_for_insert(n, item.key, length);
+    room room_there = r.found ? room_for_replace(n, r.index, length, attached)
+                              : room_for_insert(n, item.key, length, attached);
     // For one record the answer is exact: no bytes to find room for, or more than there is.
     if (room_there == room::NONE)
       leaf.added_bytes = std::max(bytes, n.free_bytes() + 1);
@@ -267,8 +278,19 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
     touch(room_there == room::NOW ? bytes + moved + 2 * capture_granule_bytes : n.size() + bytes);
   } else {
     leaf.added_bytes += bytes;
+    if (attached != 0 && n.old_version()) touch(whole_page(n.size()));  // it is converted first
   }
   return true;
+}
+
+/// A leaf of an old version is rewritten where it stands: it becomes no larger.
+void write_planner::place_conversion(write_plan& out, write_item& item, const node_view& n) {
+  converted_leaf& l = *item.of_leaf;
+  l.last = !n.has_high_fence();
+  l.high.assign(as_text(l.last ? cbytes{} : n.high_fence()));
+  if (!n.old_version()) return;
+  out.may_change = true;
+  touch(whole_page(n.size()));
 }
 
 void write_planner::plan_leaf(write_plan& out, pinned_page& p) {

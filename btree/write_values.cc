@@ -1,6 +1,7 @@
 // Large values in a write: drafts and extents of new ones, old ones that are read or whose map is.
 #include <algorithm>
 
+#include "btree/record_extras.hh"
 #include "btree/suspicion.hh"
 #include "btree/write_op.hh"
 
@@ -15,6 +16,14 @@ bool write_op::wants_draft(const write_item& i) const {
   if (i.draft != nullptr) return true;
   bool value = i.kind == change::PUT || i.kind == change::UPDATE || i.kind == change::UPSERT;
   return value && i.value.size() > u64{ctx_->max_run_blocks} * block_bytes;
+}
+
+/// The flags of the user that the record has after the write; `old`: null if there is none yet. An
+/// editor that states none keeps them all.
+u8 write_op::user_flags_after(const write_item& i, const record* old) const {
+  if (i.user_flags >= 0) return static_cast<u8>(i.user_flags);
+  if (old == nullptr) return 0;
+  return user_flags_of(*old) & (editor_.fn != nullptr ? 0xff : user_flags_of_key);
 }
 
 const known_map* write_op::map_of(const value_reference& ref) const {

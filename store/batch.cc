@@ -15,6 +15,7 @@ struct batch::state {
     u32 key_bytes;
     u64 value_bytes;
     btree::change kind;
+    i32 user_flags = -1;
   };
   std::shared_ptr<internal::store_state> store;
   std::vector<entry> entries;
@@ -69,6 +70,13 @@ void batch::upsert(const tree& t, std::string_view key, std::string_view value) 
   s.text.append(value);
 }
 
+void batch::upsert(const tree& t, std::string_view key, std::string_view value,
+                   record_flags flags) {
+  upsert(t, key, value);
+  // What is out of range is found by commit.
+  state_->entries.back().user_flags = internal::flags_valid(flags) ? internal::flags_to(flags) : 256;
+}
+
 void batch::del(const tree& t, std::string_view key) {
   state& s = *state_;
   s.entries.push_back({operation_access::state_of(t), s.text.size(), s.text.size() + key.size(),
@@ -97,10 +105,12 @@ operation batch::commit(durability d) {
     if (errc code = internal::check_tree(e.tree, true); !is_ok(code))
       return operation_access::refuse(store, code);
     if (e.tree->store != s.store) return operation_access::refuse(store, errc::bad_argument);
+    if (e.user_flags > 255) return operation_access::refuse(store, errc::bad_argument);
     const std::string_view key(s.text.data() + e.key_at, e.key_bytes);
     if (!internal::fits(e.tree->open->t, key, false))
       return operation_access::refuse_key(*e.tree, key);
     btree::write_item i;
+    i.user_flags = e.user_flags;
     i.t = &e.tree->open->t;
     i.kind = e.kind;
     i.key = {base + e.key_at, e.key_bytes};

@@ -62,6 +62,12 @@ struct cursor::state {
     arrive();
     return true;
   }
+  /// Are the checksums of the record at the present index right? If the copy was damaged the page
+  /// may be sound: an operation looks there.
+  bool sound() const {
+    btree::node_view leaf(page_reader(copy.bytes, copy.size));
+    return btree::record_sound(tree->open->t, leaf, copy.index);
+  }
   /// Is the record at `index` of the copy in the range?
   bool in_range(u32 index) const {
     const btree::node_view leaf(page_reader(copy.bytes, copy.size), tree->open->t.order);
@@ -206,7 +212,7 @@ bool cursor::try_next() {
   btree::node_view leaf(page_reader(s.copy.bytes, s.copy.size));
   if (s.copy.index + 1 >= leaf.count() || !s.in_range(s.copy.index + 1)) return false;
   ++s.copy.index;
-  if (s.take()) return true;
+  if (s.sound() && s.take()) return true;
   --s.copy.index;
   return false;
 }
@@ -215,7 +221,7 @@ bool cursor::try_prev() {
   state& s = *state_;
   if (!s.usable() || s.copy.index == 0 || !s.in_range(s.copy.index - 1)) return false;
   --s.copy.index;
-  if (s.take()) return true;
+  if (s.sound() && s.take()) return true;
   ++s.copy.index;
   return false;
 }
@@ -227,6 +233,11 @@ std::string_view cursor::key() const {
   if (!valid()) return {};
   return state_->has_integers() ? std::string_view(state_->integer, state_->key.size())
                                 : std::string_view(state_->key);
+}
+record_flags cursor::flags() const {
+  if (!valid() || state_->copy.source == nullptr) return {};
+  btree::node_view leaf(page_reader(state_->copy.bytes, state_->copy.size));
+  return internal::flags_from(btree::user_flags_of(leaf.at(state_->copy.index)));
 }
 std::string_view cursor::value() const {
   return valid() ? state_->value_view : std::string_view{};

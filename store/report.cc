@@ -76,6 +76,8 @@ std::vector<counter> store::stats() const {
       {"tree.compactions", t.compactions, "nodes compacted in place"},
       {"tree.cookie_hits", t.cookie_hits, "operations whose cookie saved the descent"},
       {"tree.cookie_misses", t.cookie_misses, "operations whose cookie did not"},
+      {"tree.conversions", t.conversions, "rewrites of leaves of an old version as newest ones"},
+      {"tree.bad_sums", t.bad_sums, "records read that differ from their checksums"},
       {"tree.restart_stale", t.restart_stale, "descents started again: a page had changed"},
       {"tree.restart_check", t.restart_check, "plans started again: a structure had changed"},
       {"tree.restart_plan", t.restart_plan, "plans started again: they no longer fitted"},
@@ -90,6 +92,10 @@ std::vector<counter> store::stats() const {
       {"device.errors", d.errors, "requests that failed"},
       {"device.system_calls", d.system_calls, "system calls for I/O"},
   };
+}
+
+std::string store::features() const {
+  return feature_names(state_->c->vol.super.incompat);
 }
 
 std::string store::stats_text() const {
@@ -138,6 +144,8 @@ std::expected<check_report, error> store::check(
   report.trees = totals->trees;
   report.blocks_used = totals->blocks_used;
   report.blocks_free = totals->blocks_free;
+  report.leaves = totals->leaves;
+  report.old_leaves = totals->old_leaves;
   report.log_groups = c.engine->stats().groups;
   return report;
 }

@@ -4,8 +4,11 @@
 #include <new>
 
 #include "btree/count_op.hh"
+#include "btree/edit_all_op.hh"
 #include "btree/multi_get_op.hh"
 #include "btree/read_op.hh"
+#include "btree/record_extras.hh"
+#include "btree/upgrade_op.hh"
 #include "btree/write_op.hh"
 #include "pleach/pleach.hh"
 #include "store/core.hh"
@@ -98,6 +101,19 @@ errc check_tree(const std::shared_ptr<tree_state>& t, bool writes);
 /// A ranged read; `range`: of a reader that goes on with one value, or null.
 operation read_range(const std::shared_ptr<tree_state>& t, std::string_view key, u64 offset,
                      std::span<char> out, std::size_t& got, btree::value_range* range);
+/// The public view of a record's flags, and back.
+inline record_flags flags_from(u8 byte) {
+  return {static_cast<u8>(byte & 15), static_cast<u8>(byte >> 4)};
+}
+inline bool flags_valid(record_flags f) {
+  return f.key < 16 && f.value < 16;
+}
+inline u8 flags_to(record_flags f) {
+  return static_cast<u8>(f.key | f.value << 4);
+}
+/// tree::upgrade of any tree. `owner`: what keeps it open.
+operation upgrade(store_state* s, btree::tree& t, std::shared_ptr<void> owner,
+                  upgrade_report& report);
 error public_error(const store_layer::trouble& t);
 /// What an answer says besides code and LSN.
 inline void tell_write(answer& a, const btree::write_op& op) {

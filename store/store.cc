@@ -438,7 +438,13 @@ operation store::create_tree(std::string_view name, const tree_options& o, tree&
   bool sound = !name.empty() && blocks != 0 && (blocks & (blocks - 1)) == 0 &&
                o.node_bytes % block_bytes == 0 && blocks <= s->c->ctx->max_node_blocks;
   if (!sound) return operation_access::refuse(s, errc::bad_argument);
-  if (!btree::lengths_possible(blocks, o.key_bytes, o.value_bytes))
+  const bool sums = o.key_checksums || o.value_checksums;
+  if (o.leaf_version > 2 || (o.leaf_version == 1 && sums))
+    return operation_access::refuse(s, errc::bad_argument);
+  btree::tree_record asked{};
+  if (o.key_checksums) asked.flags = asked.flags | btree::TREE_KEY_SUMS;
+  if (o.value_checksums) asked.flags = asked.flags | btree::TREE_VALUE_SUMS;
+  if (!btree::lengths_possible(blocks, o.key_bytes, o.value_bytes, btree::sum_bytes(asked)))
     return operation_access::refuse(s, errc::impossible_lengths);
   if (!btree::order_possible(static_cast<u32>(o.order), o.key_bytes))
     return operation_access::refuse(s, errc::impossible_order);
@@ -451,6 +457,7 @@ operation store::create_tree(std::string_view name, const tree_options& o, tree&
     b.name = name;
     b.out = &out;
     btree::tree_record& record = b.record.record;
+    record = asked;
     record.state = btree::TREE_LIVE;
     record.node_blocks = static_cast<u16>(blocks);
     record.order = static_cast<u16>(o.order);
@@ -464,7 +471,16 @@ operation store::create_tree(std::string_view name, const tree_options& o, tree&
                  {reinterpret_cast<const std::byte*>(&b.record),
                   sizeof(btree::tree_record) + o.comparator.size()},
                  nullptr, true);
+    if (o.leaf_version == 1) b.op.leaf_format(btree::node_format_slotted);
   });
+}
+
+operation store::upgrade_catalogue(upgrade_report& report) {
+  store_state* s = state_.get();
+  report = {};
+  if (!live(s)) return operation_access::refuse(s, errc::tree_closed);
+  if (s->c->options.read_only) return operation_access::refuse(s, errc::read_only);
+  return internal::upgrade(s, *s->c->catalogue, state_, report);
 }
 
 operation store::open_tree(std::string_view name, tree& out) {
@@ -522,6 +538,8 @@ std::expected<std::vector<tree_info>, error> store::trees() {
     info.node_bytes = u32{rec.node_blocks} * block_bytes;
     info.key_bytes = rec.key_bytes;
     info.value_bytes = rec.value_bytes;
+    info.key_checksums = (rec.flags & btree::TREE_KEY_SUMS) != 0;
+    info.value_checksums = (rec.flags & btree::TREE_VALUE_SUMS) != 0;
     info.dropping = rec.state == btree::TREE_DROPPING;
     info.order = static_cast<key_order>(u16{rec.order});
     info.comparator = comparator;

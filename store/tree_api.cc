@@ -50,6 +50,20 @@ class visit_body final : public body {
   }
 };
 
+btree::verdict verdict_of(edit e) {
+  switch (e) {
+    case edit::store:
+      return btree::verdict::STORE;
+    case edit::erase:
+      return btree::verdict::ERASE;
+    case edit::keep:
+      return btree::verdict::KEEP;
+    case edit::fail:
+      break;
+  }
+  return btree::verdict::FAIL;
+}
+
 /// A write that a function of the caller decides.
 class modify_body final : public body {
  public:
@@ -64,20 +78,58 @@ class modify_body final : public body {
   static btree::verdict decide(void* self, bool present, std::string& value) {
     auto& b = *static_cast<modify_body*>(self);
     try {
-      switch (b.fn(b.datum, present, value)) {
-        case edit::store:
-          return btree::verdict::STORE;
-        case edit::erase:
-          return btree::verdict::ERASE;
-        case edit::keep:
-          return btree::verdict::KEEP;
-        case edit::fail:
-          break;
-      }
+      return verdict_of(b.fn(b.datum, present, value));
     } catch (...) {
       ++b.tree->store->c->callbacks_failed;
     }
     return btree::verdict::FAIL;
+  }
+};
+
+/// Rewrites of all leaves.
+class upgrade_body final : public body {
+ public:
+  std::shared_ptr<void> owner;
+  std::unique_ptr<btree::upgrade_op> op = std::make_unique<btree::upgrade_op>();
+  sm::op& engine_op() override { return *op; }
+  void finish(answer& a) override { a.page = op->bad_page().raw; }
+};
+
+/// A modify of every record.
+class edit_all_body final : public body {
+ public:
+  std::shared_ptr<tree_state> tree;
+  record_editor fn = nullptr;
+  void* datum = nullptr;
+  std::uint64_t* changed = nullptr;
+  std::unique_ptr<btree::edit_all_op> op = std::make_unique<btree::edit_all_op>();
+  sm::op& engine_op() override { return *op; }
+  void finish(answer& a) override {
+    a.page = op->bad_page().raw;
+    *changed = op->so_far().changed;
+  }
+
+  static btree::verdict decide(void* self, cbytes key, std::string& value) {
+    auto& b = *static_cast<edit_all_body*>(self);
+    try {
+      return verdict_of(b.fn(b.datum, as_text(key), value));
+    } catch (...) {
+      ++b.tree->store->c->callbacks_failed;
+    }
+    return btree::verdict::FAIL;
+  }
+};
+
+class flags_body final : public body {
+ public:
+  std::shared_ptr<tree_state> tree;
+  record_flags* flags = nullptr;
+  u8 byte = 0;
+  btree::read_op op;
+  sm::op& engine_op() override { return op; }
+  void finish(answer& a) override {
+    a.page = op.bad_page().raw;
+    if (a.code == 0) *flags = internal::flags_from(byte);
   }
 };
 
@@ -198,6 +250,14 @@ operation write(const std::shared_ptr<tree_state>& t, btree::change kind, std::s
 
 }  // namespace
 
+operation internal::upgrade(store_state* s, btree::tree& t, std::shared_ptr<void> owner,
+                            upgrade_report& report) {
+  return operation_access::with<upgrade_body>(s, [&](upgrade_body& b) {
+    b.owner = std::move(owner);
+    b.op->prepare(t, report.leaves, report.converted);
+  });
+}
+
 const std::string& tree::name() const {
   static const std::string none;
   return state_ ? state_->open->t.name : none;
@@ -316,6 +376,48 @@ operation tree::update(std::string_view key, std::string_view value, durability 
 }
 operation tree::upsert(std::string_view key, std::string_view value, durability d, cookie* near) {
   return write(state_, btree::change::UPSERT, key, value, nullptr, d, near);
+}
+operation tree::upsert(std::string_view key, std::string_view value, record_flags flags,
+                       durability d) {
+  internal::store_state* s = state_ ? state_->store.get() : nullptr;
+  errc e = check_tree(state_, true);
+  if (is_ok(e) && !internal::flags_valid(flags)) e = errc::bad_argument;
+  if (!is_ok(e)) return operation_access::refuse(s, e);
+  return operation_access::with<write_body>(s, [&](write_body& b) {
+    b.tree = state_;
+    b.op.prepare(state_->open->t, btree::change::UPSERT, as_bytes(key), as_bytes(value), nullptr,
+                 d == durability::durable);
+    b.op.state_flags(internal::flags_to(flags));
+  });
+}
+operation tree::get(std::string_view key, std::string& value, record_flags& flags) {
+  internal::store_state* s = state_ ? state_->store.get() : nullptr;
+  if (errc e = check_tree(state_, false); !is_ok(e)) return operation_access::refuse(s, e);
+  return operation_access::with<flags_body>(s, [&](flags_body& b) {
+    b.tree = state_;
+    b.flags = &flags;
+    b.op.prepare(state_->open->t, btree::seek::EXACT, as_bytes(key),
+                 {.value = &value, .user_flags = &b.byte});
+  });
+}
+operation tree::upgrade(upgrade_report& report) {
+  internal::store_state* s = state_ ? state_->store.get() : nullptr;
+  report = {};
+  if (errc e = check_tree(state_, true); !is_ok(e)) return operation_access::refuse(s, e);
+  return internal::upgrade(s, state_->open->t, state_, report);
+}
+operation tree::edit_all(record_editor fn, void* datum, std::uint64_t& changed) {
+  internal::store_state* s = state_ ? state_->store.get() : nullptr;
+  changed = 0;
+  if (errc e = check_tree(state_, true); !is_ok(e)) return operation_access::refuse(s, e);
+  if (fn == nullptr) return operation_access::refuse(s, errc::bad_argument);
+  return operation_access::with<edit_all_body>(s, [&](edit_all_body& b) {
+    b.tree = state_;
+    b.fn = fn;
+    b.datum = datum;
+    b.changed = &changed;
+    b.op->prepare(state_->open->t, {&edit_all_body::decide, &b});
+  });
 }
 operation tree::del(std::string_view key, std::string* old_value, durability d, cookie* near) {
   return write(state_, btree::change::DELETE, key, {}, old_value, d, near);

@@ -304,6 +304,10 @@ void engine::take_kept(space_claim& claim, page_addr run) {
 }
 void engine::require_feature(u64 incompat) {
   impl_->open->features |= incompat;
+  impl_->features |= incompat;
+}
+bool engine::uses_feature(u64 incompat) const {
+  return (incompat & ~(impl_->features | impl_->vol.super.incompat)) == 0;
 }
 
 lsn_t engine::end(sm::claim& credit) {

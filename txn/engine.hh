@@ -124,6 +124,8 @@ class engine {
   void take_kept(space_claim& claim, page_addr run);
   /// The open group uses an incompatible feature: the superblocks name it before its first block.
   void require_feature(u64 incompat);
+  /// Do the superblocks name all these features, or will they before anything changed from now on?
+  bool uses_feature(u64 incompat) const;
   /// Frees a pinned page / an extent: bits cleared, FREE logged, block reusable once the group is
   /// durable and no I/O is in flight.
   void free_page(space_claim& claim, cache::descriptor& d);

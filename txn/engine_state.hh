@@ -74,6 +74,7 @@ struct engine_state : cache::log_hooks {
   u64 prev_checksum = 0;
   bool salted = false;            ///< the superblocks name this opening's salt
   bool superblocks_busy = false;  ///< growth writes them
+  u64 features = 0;               ///< incompat bits that groups of this opening needed
   bool replayed = false;          ///< recovery changed pages, or found something in the log
   std::vector<u64>
       first_seq;  ///< ring by LSN: first block of the group; groups have at least one block each

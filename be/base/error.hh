@@ -55,6 +55,7 @@ enum class error_class : u16 {
   X(impossible_order, invalid, 12, "integers are keys of one length of 1 to 16 bytes")        \
   X(empty_key, invalid, 13, "a tree with a comparator takes no empty key")                    \
   X(not_ascending, invalid, 20, "the keys are not in strictly ascending order")               \
+  X(flags_impossible, invalid, 14, "records of the tree have fixed lengths and no flags")     \
   X(no_space, no_space, 1, "no space left in the store")                                      \
   X(device_full, no_space, 2, "no space left on the device below the store")                  \
   X(no_credit, no_credit, 1, "the log has no room for this transaction")                      \

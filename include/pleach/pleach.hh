@@ -135,6 +135,28 @@ struct tree_options {
   bool suffix_truncation = true;
   key_order order = key_order::raw;
   std::string_view comparator{};  ///< its name, with key_order::registered
+  /// Every record has a checksum of its key, of its value, 4 bytes each: written with the record,
+  /// compared by every read of it and by check(). They find what happens to a record outside the
+  /// sums that all pages have: damage in memory before it is written, above all.
+  bool key_checksums = false;
+  bool value_checksums = false;
+  /// Version of its leaves: 0 the newest, 1 the first one, which programs before version 2 read (as
+  /// long as nothing else in the store is newer). Leaves of version 1 are converted when they are
+  /// rewritten, once the store has any of version 2, and by upgrade(). Not 1 with checksums.
+  std::uint32_t leaf_version = 0;
+};
+
+/// Flags of a record that its user sets; Pleach does not look at them. Four bits each.
+struct record_flags {
+  std::uint8_t key = 0;    ///< stay until a write states others
+  std::uint8_t value = 0;  ///< of this value: a write that states none clears them
+  friend bool operator==(const record_flags&, const record_flags&) = default;
+};
+
+/// What an upgrade has done so far; updated while it runs.
+struct upgrade_report {
+  std::uint64_t leaves = 0;     ///< looked at
+  std::uint64_t converted = 0;  ///< of them, because they were of an old version
 };
 
 /// When a commit is acknowledged.
@@ -151,12 +173,15 @@ enum class watermark : std::uint8_t { visible, durable, placed };
 enum class edit : std::uint8_t { store, erase, keep, fail };
 using editor = edit (*)(void* datum, bool present, std::string& value);
 using viewer = bool (*)(void* datum, std::string_view value);
+/// The same for a record that is there, with its key.
+using record_editor = edit (*)(void* datum, std::string_view key, std::string& value);
 
 struct tree_info {
   std::string name;
   std::uint64_t id = 0, records = 0, bytes = 0;  ///< bytes of keys and values
   std::uint32_t height = 0, node_bytes = 0;
   std::uint32_t key_bytes = 0, value_bytes = 0;  ///< fixed lengths; 0: they vary
+  bool key_checksums = false, value_checksums = false;
   bool dropping = false;
   bool prefix_compression = true, suffix_truncation = true;
   key_order order = key_order::raw;
@@ -194,6 +219,7 @@ struct check_report {
   std::uint64_t problem_count = 0;
   std::vector<problem> unchecked;  ///< what could not be looked at, and why; no problem by itself
   std::uint64_t pages = 0, records = 0, trees = 0, blocks_used = 0, blocks_free = 0, log_groups = 0;
+  std::uint64_t leaves = 0, old_leaves = 0;  ///< all, and those that an upgrade would convert
 };
 
 class store;
@@ -292,6 +318,8 @@ class tree {
   /// caller's until completion.
   operation get(std::string_view key, std::string& value, cookie* near = nullptr);
   operation exists(std::string_view key, cookie* near = nullptr);
+  /// The same, with the flags of the record.
+  operation get(std::string_view key, std::string& value, record_flags& flags);
   /// Gets all `lookups`, in any order, faster than one by one: their waits for memory and for the
   /// device overlap. Each is as consistent as a get; together they are no snapshot, a change may
   /// come between two of them. The answer is ok, or the first of the results that is neither ok nor
@@ -332,6 +360,10 @@ class tree {
                    cookie* near = nullptr);  ///< `not_found` if absent
   operation upsert(std::string_view key, std::string_view value, durability d = durability::durable,
                    cookie* near = nullptr);
+  /// An upsert that states the flags of the record, each of four bits. Records of trees with both
+  /// lengths fixed and no checksums have none (`invalid`).
+  operation upsert(std::string_view key, std::string_view value, record_flags flags,
+                   durability d = durability::durable);
   /// Put, update, upsert or delete as `fn` decides when it has seen the record as it is at the
   /// moment of the change: nothing comes between what it sees and what it does. `value` holds the
   /// present value, or nothing if the key is absent; with `edit::store` it becomes what `value`
@@ -339,12 +371,24 @@ class tree {
   /// With `edit::fail` the operation ends with `callback_failed` and the tree is as it was, byte
   /// for byte. `fn` is asked again, with the new record, if another operation changes the record
   /// first: only its last answer counts. It must not use the store and must not throw. `value` is
-  /// the caller's until completion.
+  /// the caller's until completion. The flags of the record stay.
   operation modify(std::string_view key, std::string& value, editor fn, void* datum,
                    durability d = durability::durable);
   /// `old_value` (may be null) receives the deleted value.
   operation del(std::string_view key, std::string* old_value = nullptr,
                 durability d = durability::durable, cookie* near = nullptr);
+
+  /// Rewrites all leaves that are of an old version, one by one, each in a transaction of its own,
+  /// while others use the tree; durable at the end. What a crash or a cancel leaves undone the next
+  /// upgrade does. `report` is the caller's until completion.
+  operation upgrade(upgrade_report& report);
+  /// Shows every record to `fn`, in key order, each in a transaction of its own, while others use
+  /// the tree: how a program converts its own records. As in modify, `fn` says what becomes of the
+  /// record, is asked again if another operation changes it first, must not use the store and must
+  /// not throw; with `edit::fail` the operation ends there. Keys that live throughout are edited
+  /// exactly once. `changed` (the caller's) counts the records stored or erased. Durable at the
+  /// end.
+  operation edit_all(record_editor fn, void* datum, std::uint64_t& changed);
 
  private:
   friend class store;
@@ -464,6 +508,7 @@ class batch {
   ~batch();
 
   void upsert(const tree& t, std::string_view key, std::string_view value);
+  void upsert(const tree& t, std::string_view key, std::string_view value, record_flags flags);
   void del(const tree& t, std::string_view key);  ///< a key that is not there is no error
   void clear();
   std::size_t size() const;
@@ -506,6 +551,7 @@ class cursor {
   bool valid() const;
   std::string_view key() const;  ///< until the next move
   std::string_view value() const;
+  record_flags flags() const;  ///< of the record
 
  private:
   friend struct internal::operation_access;
@@ -552,6 +598,8 @@ class store {
   /// Removes the tree at once for everybody, then gives its pages back in bounded steps; resumed at
   /// the next open.
   operation drop_tree(std::string_view name);
+  /// tree::upgrade of the catalogue, the tree of trees.
+  operation upgrade_catalogue(upgrade_report& report);
   /// All trees by name. Blocking.
   std::expected<std::vector<tree_info>, error> trees();
 
@@ -564,6 +612,9 @@ class store {
   std::uint64_t size_bytes() const;
   pleach::limits limits() const;
   std::vector<counter> stats() const;
+  /// The features that the store has come to use, which a program must know to open it: "fixed
+  /// lengths, leaf version 2"; empty if none.
+  std::string features() const;
   std::string stats_text() const;
   std::string stats_json() const;
   /// Checks everything, changes nothing. Blocking. `progress` may be empty; returns false to stop

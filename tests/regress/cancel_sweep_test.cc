@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "btree/count_op.hh"
+#include "btree/edit_all_op.hh"
 #include "btree/multi_get_op.hh"
+#include "btree/upgrade_op.hh"
 #include "btree/value_patch.hh"
 #include "btree/verify.hh"
 #include "store/drop_op.hh"
@@ -109,9 +111,9 @@ class hog {
 
 /// A store with the tree "t": `records` of them in leaves of 4 KiB, and large values in extents.
 /// All pages at home.
-io::sim_image filled(u32 records) {
+io::sim_image filled(u32 records, u16 leaf_format = btree::node_format_slotted_2) {
   fixture f(1, 64, 4 << 20);
-  btree::tree& t = f.create("t", 1);
+  btree::tree& t = f.create("t", 1, leaf_format);
   for (u32 i = 0; i < records; ++i)
     DOCTEST_REQUIRE(f.put(t, numbered(i), std::string(i % 50 == 7 ? 9000 : 200, 'v')) == errc::ok);
   f.home();
@@ -257,6 +259,73 @@ DOCTEST_TEST_CASE("a modify of a large value, cancelled") {
     m->op.prepare_modify(f.open("t"), as_bytes(m->key), {&modify::grow, nullptr, &m->value}, true);
     return std::shared_ptr<sm::op>(m, &m->op);
   });
+}
+
+DOCTEST_TEST_CASE("an upgrade, cancelled: another one goes on, and all leaves are new") {
+  io::sim_image image = filled(150, btree::node_format_slotted);
+  struct upgrade {
+    btree::upgrade_op op;
+    u64 leaves = 0, converted = 0;
+  };
+  auto make = [](fixture& f) {
+    auto u = std::make_shared<upgrade>();
+    u->op.prepare(f.open("t"), u->leaves, u->converted);
+    u->op.on_done(
+        [](sm::op&, void* self) {
+          auto& done = *static_cast<upgrade*>(self);
+          if (is_ok(done.op.out.code)) DOCTEST_CHECK(done.converted >= 5);
+        },
+        u.get());
+    return std::shared_ptr<sm::op>(u, &u->op);
+  };
+  cancel_in_all_ways(image, make);
+  fixture f(1, 64, 4 << 20);
+  btree::tree& t = f.create("u", 1, btree::node_format_slotted);
+  for (u32 i = 0; i < 150; ++i) DOCTEST_REQUIRE(f.put(t, numbered(i), std::string(200, 'v')) == errc::ok);
+  upgrade first, second;
+  first.op.prepare(t, first.leaves, first.converted);
+  f.store->loop.start(first.op);
+  DOCTEST_REQUIRE(f.store->loop.run_while([](void* p) { return *static_cast<u64*>(p) < 2; },
+                                          &first.converted));
+  first.op.cancel();
+  DOCTEST_REQUIRE(f.store->loop.run_until(first.op));
+  DOCTEST_CHECK(first.op.out.code == errc::cancelled);
+  second.op.prepare(t, second.leaves, second.converted);
+  DOCTEST_CHECK(f.run(second.op) == errc::ok);
+  DOCTEST_CHECK(second.converted > 0);
+  DOCTEST_CHECK(second.converted <= second.leaves - 2);
+}
+
+DOCTEST_TEST_CASE("an edit of all records, cancelled") {
+  io::sim_image image = filled(60);
+  struct edit_all {
+    btree::edit_all_op op;
+    static btree::verdict grow(void*, cbytes, std::string& v) {
+      v += "w";
+      return btree::verdict::STORE;
+    }
+  };
+  auto make = [](fixture& f) {
+    auto e = std::make_shared<edit_all>();
+    e->op.prepare(f.open("t"), {&edit_all::grow, nullptr});
+    return std::shared_ptr<sm::op>(e, &e->op);
+  };
+  cancel_in_all_ways(image, make, {by_others, 1});
+}
+
+DOCTEST_TEST_CASE("an upgrade and an edit of all records of a tree that is dropped") {
+  fixture f(1, 64, 4 << 20);
+  btree::tree& t = f.create("t", 1, btree::node_format_slotted);
+  DOCTEST_REQUIRE(f.put(t, "k", "v") == errc::ok);
+  t.dropped = true;
+  u64 leaves = 0, converted = 0;
+  btree::upgrade_op upgrade;
+  upgrade.prepare(t, leaves, converted);
+  DOCTEST_CHECK(f.run(upgrade) == errc::tree_closed);
+  btree::edit_all_op edit;
+  edit.prepare(t, {nullptr, nullptr});
+  DOCTEST_CHECK(f.run(edit) == errc::tree_closed);
+  t.dropped = false;
 }
 
 /// The leaf of the tree "t" that holds `key`. All pages stay at home.

@@ -130,6 +130,12 @@ DOCTEST_TEST_CASE("feature bits") {
   SAYS(try_open(f.path), category::unsupported, "feature");
   SAYS(try_open(f.path), category::unsupported, "0x1000000000000000");
   SAYS(try_open(f.path, true), category::unsupported, "feature");
+  // Numbers that were given out have a name, whether this program knows the feature or not.
+  patch(f.path, [](pleach::superblock& s, u32) { s.incompat = 1ull << 60 | 16 | 64 | 2; });
+  SAYS(try_open(f.path), category::unsupported, "0x1000000000000000 (bit 60)");
+  DOCTEST_CHECK(pleach::feature_names(0x7f) ==
+                "fixed lengths, value maps, cut branches, aggregates, leaf version 2, key orders, "
+                "record extras");
   patch(f.path, [](pleach::superblock& s, u32) {
     s.incompat = s.ro_compat = 0;
     s.version = static_cast<std::uint16_t>(s.version + 1);
@@ -149,7 +155,10 @@ DOCTEST_TEST_CASE("a store names the features that it has come to use, and no ot
   auto all = [](u64 bits) { return std::vector<u64>(4, bits); };
   {
     pleach::store s = open(f.path);
-    require_ok(s.run(create(s, "variable").put("k", "v")));
+    pleach::tree t;
+    require_ok(s.run(s.create_tree("variable", {.leaf_version = 1}, t)));
+    require_ok(s.run(t.put("k", "v")));
+    DOCTEST_CHECK(s.features() == "");
   }
   DOCTEST_CHECK(named() == all(0));
   {
@@ -162,14 +171,28 @@ DOCTEST_TEST_CASE("a store names the features that it has come to use, and no ot
     pleach::store s = open(f.path);
     require_ok(s.run(open_tree(s, "variable").put("large", std::string(3 * mib, 'l'))));
   }
-  const u64 before = pleach::feature_fixed_lengths | pleach::feature_value_maps;
-  DOCTEST_CHECK(named() == all(before));
+  u64 so_far = pleach::feature_fixed_lengths | pleach::feature_value_maps;
+  DOCTEST_CHECK(named() == all(so_far));
   {
     pleach::store s = open(f.path);
     pleach::tree t;
-    require_ok(s.run(s.create_tree("whole", {.prefix_compression = false}, t)));
+    require_ok(s.run(s.create_tree("whole", {.prefix_compression = false, .leaf_version = 1}, t)));
   }
-  DOCTEST_CHECK(named() == all(before | pleach::feature_key_orders));
+  so_far |= pleach::feature_key_orders;
+  DOCTEST_CHECK(named() == all(so_far));
+  {
+    pleach::store s = open(f.path);
+    pleach::upgrade_report report;
+    require_ok(s.run(open_tree(s, "variable").upgrade(report)));
+    DOCTEST_CHECK(report.converted == 1);
+  }
+  DOCTEST_CHECK(named() == all(so_far | pleach::feature_slotted_2));
+  {
+    pleach::store s = open(f.path);
+    require_ok(s.run(open_tree(s, "variable").upsert("k", "v", pleach::record_flags{1, 0})));
+  }
+  so_far |= pleach::feature_slotted_2 | pleach::feature_record_extras;
+  DOCTEST_CHECK(named() == all(so_far));
 }
 
 DOCTEST_TEST_CASE("damaged superblocks") {

@@ -43,7 +43,8 @@ struct fixture {
     DOCTEST_REQUIRE(store->loop.run_until(op));
     return op.out.code;
   }
-  btree::tree& create(const std::string& name, u16 node_blocks) {
+  btree::tree& create(const std::string& name, u16 node_blocks,
+                      u16 leaf_format = btree::node_format_slotted_2) {
     btree::tree_record rec{};
     rec.state = btree::TREE_LIVE;
     rec.order = 1;
@@ -51,6 +52,7 @@ struct fixture {
     btree::write_op op;
     op.prepare(*store->catalogue, change::CREATE_TREE, as_bytes(name),
                {reinterpret_cast<const std::byte*>(&rec), sizeof rec}, nullptr, true);
+    op.leaf_format(leaf_format);
     DOCTEST_REQUIRE(run(op) == errc::ok);
     trees.push_back(store->tree_for(store, name, op.created()));
     return trees.back()->t;
