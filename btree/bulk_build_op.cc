@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "be/base/planted.hh"
+#include "btree/record_extras.hh"
 
 namespace pleach::btree {
 
@@ -83,6 +84,7 @@ sm::step bulk_build_op::init() {
   const tree& t = *draft_->tree_;
   if (errc e = t.ctx->engine.health(); !is_ok(e)) return fail(e);
   if (t.dropped) return fail(errc::tree_closed);
+  if (sum_bytes(t) != 0) return fail(errc::not_in_bulk);
   if (ending_) return draft_->complete_ ? go(CLEANUP) : go(WORK);
   return draft_->complete_ ? fail(errc::invalid) : go(LOOK);
 }
@@ -128,6 +130,7 @@ sm::step bulk_build_op::looked() {
   const node_view n(root_->reader());
   const bool empty = n.is_leaf() && n.count() == 0;
   draft_->shape_ = n.shape();
+  draft_->leaf_format_ = n.header().format;
   c.pages.unpin(*root_);
   root_ = nullptr;
   c.pages.grants().give_back(grant_);
@@ -165,7 +168,7 @@ bulk_build_op::need bulk_build_op::feed(const bulk_source::item& r) {
   }
   if (d.levels_.empty()) {
     d.levels_.push_back(std::make_unique<bulk_level>());
-    d.levels_[0]->node.open(t, 0, node_class(t, static_cast<u32>(r.key.size())), {}, d.shape_);
+    d.levels_[0]->node.open(t, 0, node_class(t, static_cast<u32>(r.key.size())), {}, d.shape_, d.leaf_format_);
   }
   bulk_level& leaf = *d.levels_[0];
   if (!leaf.node.append(r.key, value_stored_ ? VALUE_INDIRECT : 0, stored)) {
@@ -214,7 +217,7 @@ bulk_build_op::need bulk_build_op::roll() {
   if (r.level == d.levels_.size()) {
     d.levels_.push_back(std::make_unique<bulk_level>());
     bulk_level& made = *d.levels_.back();
-    made.node.open(t, static_cast<u8>(r.level), node_class(t, key_bytes), {}, d.shape_);
+    made.node.open(t, static_cast<u8>(r.level), node_class(t, key_bytes), {}, d.shape_, d.leaf_format_);
     made.node.append_child({}, r.first, 0);
     made.pending_key = r.key;
     made.pending = r.child;
@@ -262,7 +265,7 @@ bulk_build_op::need bulk_build_op::roll() {
   up.key = fence;
   up.child = r.next;
   up.first = l.ref;
-  l.node.open(t, static_cast<u8>(r.level), blocks, as_bytes(up.key), d.shape_);
+  l.node.open(t, static_cast<u8>(r.level), blocks, as_bytes(up.key), d.shape_, d.leaf_format_);
   l.ref = r.next;
   if (!leaf) {
     l.node.append_child({}, l.pending, 0);
@@ -309,7 +312,7 @@ bulk_build_op::need bulk_build_op::complete() {
       if (need n = put_image(s, l); n != need::NOTHING) return n;
     roll_.closed = false;
     if (top) {
-      d.top_.open(*d.tree_, static_cast<u8>(end_level_ + 1), root_blocks, {}, d.shape_);
+      d.top_.open(*d.tree_, static_cast<u8>(end_level_ + 1), root_blocks, {}, d.shape_, d.leaf_format_);
       d.top_.append_child({}, l.ref, 0);
     }
     if (++end_level_ == 1) return need::NOTHING;

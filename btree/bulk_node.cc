@@ -6,7 +6,8 @@
 
 namespace pleach::btree {
 
-void bulk_node::open(const tree& t, u8 level, u32 blocks, cbytes low, record_shape shape) {
+void bulk_node::open(const tree& t, u8 level, u32 blocks, cbytes low, record_shape shape,
+                     u16 slotted_format) {
   ctx_ = t.ctx;
   if (size_ != blocks * block_bytes) {
     size_ = blocks * block_bytes;
@@ -20,7 +21,7 @@ void bulk_node::open(const tree& t, u8 level, u32 blocks, cbytes low, record_sha
   // prefix is cut when one does not.
   const cbytes prefix = (shape.flags & NO_PREFIX) != 0 ? cbytes{} : low;
   format_node(writer(), page_addr(0, blocks), ctx_->pages.store_id(), t.id, 0, level, low, {},
-              false, prefix, shape);
+              false, prefix, shape, level == 0 ? slotted_format : node_format_slotted);
 }
 
 /// Makes the prefix one that `key` shares.

@@ -20,8 +20,9 @@ namespace pleach::btree {
 
 class bulk_node {
  public:
-  /// An empty node of `blocks`; it may be one that was closed.
-  void open(const tree& t, u8 level, u32 blocks, cbytes low, record_shape shape);
+  /// An empty node of `blocks`; it may be one that was closed. `slotted_format`: of slotted leaves.
+  void open(const tree& t, u8 level, u32 blocks, cbytes low, record_shape shape,
+            u16 slotted_format);
   /// Appends a record to a leaf.
   /// RETURNS: false if it does not fit; nothing has changed then that matters.
   bool append(cbytes key, u8 value_flags, cbytes value);

@@ -87,7 +87,8 @@ outcome<void> batch_loader::add(std::string_view tree_name, std::string_view key
   if (bulk_.active() && !bulk_.takes(t, key)) {
     if (auto ended = end_bulk(); !ended) return ended;
   }
-  if (!std::exchange((*to)->bulk_tried, true) && options_.bulk && t.record_count() == 0)
+  if (!std::exchange((*to)->bulk_tried, true) && options_.bulk && t.record_count() == 0 &&
+      t.order() == key_order::raw)
     bulk_.begin(t);
   return bulk_.active() ? add_in_bulk(key, value) : add_to_batch(t, key, value);
 }
@@ -107,7 +108,8 @@ outcome<void> batch_loader::add_in_bulk(std::string_view key, std::string_view v
   const answer a = bulk_.flush();
   if (a.ok()) return {};
   // An empty tree that kept its height takes batches only.
-  if (a.what() == category::exists && bulk_.added() == 0) return end_bulk();
+  const bool refused = a.what() == category::exists || a.what() == category::unsupported;
+  if (refused && bulk_.added() == 0) return end_bulk();
   bulk_.drop();
   return fail("adding records in bulk", a);
 }

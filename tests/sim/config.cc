@@ -125,6 +125,14 @@ void lean(config& c, hint h, random_stream& r) {
     case hint::DAMAGE:
       c.damage_per_mille = 1000;
       break;
+    case hint::VERSIONS:
+      c.max_node_blocks = 1;
+      c.value_class = 3;
+      c.key_space = 1500;
+      c.ops_per_cycle = 600;
+      c.write_per_mille = 700;
+      c.trees = 2;
+      break;
     case hint::RECOVERY:
       c.cycles = 6;
       c.ops_per_cycle = 150;
@@ -190,6 +198,18 @@ void draw_shapes(config& c) {
   }
   if (c.key_shape < 5 || !r.chance(500)) return;
   for (fixed_lengths& l : c.lengths) l = {};  // keys as they are drawn
+}
+/// Versions of leaves, checksums and flags of records, upgrades.
+void draw_versions(config& c) {
+  random_stream r(mix64(c.seed + 0x7e25));
+  for (u32 i = 0; i < std::size(c.new_leaves); ++i) {
+    if (r.chance(300)) c.sums[i] = one_of(r, {u16{8}, u16{16}, u16{24}});
+    c.new_leaves[i] = c.sums[i] != 0 || r.chance(400);
+  }
+  c.record_flags_per_mille = one_of(r, {0u, 0u, 30u, 500u});
+  // Patches and bulk loads state none.
+  if (c.patch_per_mille != 0 || c.bulk_per_mille != 0) c.record_flags_per_mille = 0;
+  c.upgrade_per_mille = one_of(r, {0u, 20u, 100u});
 }
 /// From a stream of its own: what it draws does not change the rest of a seed.
 void draw_growth(config& c) {
@@ -294,6 +314,7 @@ config config::draw(u64 seed, hint h) {
   if (seed > 1000) draw_shapes(c);
   if (seed > 1000) draw_orders(c);
   if (seed > 1000 || h == hint::BULK) draw_bulk(c);
+  if (seed > 1000 || h == hint::VERSIONS) draw_versions(c);
   return c;
 }
 
@@ -305,6 +326,10 @@ std::string config::words() const {
   for (const key_rules& k : rules)
     if (k.order != 1 || k.flags != 0) fixed += fmt::format(", order {}/{}", k.order, k.flags);
   if (streams != 0) fixed += fmt::format(", streams {}", streams);
+  fixed += ", leaves";
+  for (u32 i = 0; i < std::size(new_leaves); ++i)
+    fixed += fmt::format(" {}{}", new_leaves[i] ? 2 : 1, sums[i] != 0 ? "+sums" : "");
+  fixed += fmt::format(", flags {}, upgrades {}", record_flags_per_mille, upgrade_per_mille);
   return fmt::format(
       "volume {} KiB, log {} blocks, nodes to {} blocks, cache +{} KiB, trees {}, keys {} shape "
       "{}, values {}, in flight {}, cycles {} x {} ops, "

@@ -50,7 +50,18 @@ void run::finished(slot& s) {
       if (s.reclaim.out.code == errc::ok) trees_.erase(s.tree);
       s.kind = job::NONE;
       return;
+    case job::UPGRADE:
+      return finish_upgrade(s, s.upgrade, s.upgrade.bad_page());
+    case job::EDIT_ALL:
+      return finish_upgrade(s, s.edit_all, s.edit_all.bad_page());
   }
+}
+
+void run::finish_upgrade(slot& s, sm::op& op, page_addr bad) {
+  if (errc code = op.out.code; code != errc::ok && !excused(s, code))
+    violation(fmt::format("{} of {}: {} (page {})", op.machine().name, s.tree, name_of(code),
+                          bad.block()));
+  release(s);
 }
 
 /// Codes that an operation may end with although nothing is wrong.
@@ -80,7 +91,7 @@ void run::release(slot& s) {
   } else if (s.kind == job::BULK) {
     for (const std::string& k : s.keys) locks_.erase({s.tree, k});
     --trees_.at(s.tree).users;
-  } else if (s.reads()) {
+  } else if (s.reads() || s.kind == job::UPGRADE || s.kind == job::EDIT_ALL) {
     --trees_.at(s.tree).users;
   }
   s.kind = job::NONE;
@@ -203,13 +214,17 @@ void run::finish_read(slot& s) {
     return release(s);
   }
   check_read(s, code);
+  if (code == errc::ok) check_flags(s);
   if (s.kind == job::WALK && code == errc::ok && s.steps_left-- > 0 && !dying_) {
     s.sought = s.key;
     s.mode = s.forward ? btree::seek::AFTER : btree::seek::BEFORE;
     s.limited = false;
     s.read.reset();
     s.read.prepare(*trees_.at(s.tree).t, s.mode, as_bytes(s.sought),
-                   {&s.key, s.wants_value ? &s.value : nullptr, nullptr}, &s.near);
+                   {.key = &s.key,
+                    .value = s.wants_value ? &s.value : nullptr,
+                    .user_flags = &s.user_flags},
+                   &s.near);
     if (s.bounded) s.read.bound(as_bytes(s.bound));
     s.read.follow(s.ahead);
     return launch(s, s.read);

@@ -9,7 +9,7 @@
 namespace pleach::sim {
 
 std::string text_of(btree::change k) {
-  static const char* const names[] = {"put", "update", "upsert", "delete", "create", "remove"};
+  static const char* const names[] = {"put", "update", "upsert", "delete", "create", "remove", "convert"};
   return names[static_cast<u32>(k)];
 }
 
@@ -56,6 +56,16 @@ u32 index_of(const std::string& tree) {
   return static_cast<u32>(tree.back() - '0') % 8;
 }
 }  // namespace
+
+/// What the user's flags of a record with this value are, if they are stated at all: then every
+/// read can check them.
+static u8 flags_for(std::string_view value) {
+  return static_cast<u8>(hash64(as_bytes(value)) % 3 == 0 ? 0 : hash64(as_bytes(value)) >> 8);
+}
+
+bool run::flags_stated(const btree::tree& t) const {
+  return config_.record_flags_per_mille != 0 && !t.fixed_leaves;
+}
 
 fixed_lengths run::lengths_of(const std::string& tree) const {
   return config_.lengths[index_of(tree)];
@@ -164,7 +174,41 @@ void run::start(slot& s) {
     return start_bulk(s);
   if (random_.chance(config_.write_per_mille))
     return random_.chance(config_.batch_per_mille) ? start_batch(s) : start_write(s);
+  if (config_.upgrade_per_mille != 0 && edit_random_.chance(config_.upgrade_per_mille))
+    return start_upgrade(s);
   start_read(s);
+}
+
+/// An upgrade, or an edit of all records that stores what it sees: neither changes any record.
+void run::start_upgrade(slot& s) {
+  btree::tree& t = *trees_.at(s.tree).t;
+  ++trees_.at(s.tree).users;
+  if (edit_random_.chance(600)) {
+    s.kind = job::UPGRADE;
+    s.upgrade.reset();
+    s.upgrade.prepare(t, s.leaves, s.converted);
+    return launch(s, s.upgrade);
+  }
+  s.kind = job::EDIT_ALL;
+  s.edit_all.reset();
+  s.edit_all.prepare(t, {&run::store_again, this});
+  launch(s, s.edit_all);
+}
+
+btree::verdict run::store_again(void* datum, cbytes, std::string& value) {
+  run& r = *static_cast<run*>(datum);
+  const u64 most =
+      (r.config_.max_run_blocks ? r.config_.max_run_blocks : max_page_blocks) * u64{block_bytes};
+  // A patch goes over the very value that it has read.
+  const bool may = value.size() <= most && r.config_.patch_per_mille == 0;
+  return may && r.edit_random_.chance(500) ? btree::verdict::STORE : btree::verdict::KEEP;
+}
+
+/// The value of a record and its flags belong together.
+void run::check_flags(const slot& s) const {
+  if (s.wants_value && flags_stated(*trees_.at(s.tree).t) && s.user_flags != flags_for(s.value))
+    violation(fmt::format("read in {} of {}: the flags are {}, not {}", s.tree, printable(s.sought),
+                          s.user_flags, flags_for(s.value)));
 }
 
 void run::launch(slot& s, sm::op& op) {
@@ -270,6 +314,7 @@ void run::start_write(slot& s) {
     s.write.prepare(*t.t, s.change_kind, as_bytes(s.keys[0]), as_bytes(s.values[0]),
                     s.wants_old ? &s.old_value : nullptr, s.durable,
                     s.transaction % 2 ? &s.near : nullptr);
+  if (!erase && flags_stated(*t.t)) s.write.state_flags(flags_for(s.values[0]));
   launch(s, s.write);
 }
 
@@ -296,6 +341,7 @@ void run::append_more(slot& s) {
   s.appending = false;
   btree::write_item item;
   item.t = trees_.at(s.tree).t.get();
+  if (flags_stated(*item.t)) item.user_flags = flags_for(s.values[0]);
   item.key = as_bytes(s.keys[0]);
   if (s.draft->outside())
     item.draft = s.draft.get();
@@ -361,6 +407,7 @@ void run::start_batch(slot& s) {
     item.kind = erase ? change::DELETE : change::UPSERT;
     item.key = as_bytes(s.keys.back());
     item.value = as_bytes(s.values.back());
+    if (!erase && flags_stated(*item.t)) item.user_flags = flags_for(s.values.back());
     s.items.push_back(item);
     const version* now = history_.newest(name, where.second);
     if (!erase || (now && now->value)) s.changes_nothing = false;
@@ -404,8 +451,11 @@ void run::start_read(slot& s) {
     s.range.to = std::as_writable_bytes(std::span(s.range_bytes.data(), s.range_bytes.size()));
   }
   s.read.prepare(*trees_.at(s.tree).t, s.mode, as_bytes(s.sought),
-                 {&s.key, s.wants_value ? &s.value : nullptr,
-                  random_.chance(100) ? &s.copy : nullptr, s.ranged ? &s.range : nullptr},
+                 {.key = &s.key,
+                  .value = s.wants_value ? &s.value : nullptr,
+                  .copy = random_.chance(100) ? &s.copy : nullptr,
+                  .range = s.ranged ? &s.range : nullptr,
+                  .user_flags = &s.user_flags},
                  &s.near);
   s.bounded = config_.bound_per_mille != 0 && s.mode != seek::EXACT &&
               random_.chance(config_.bound_per_mille);
@@ -432,6 +482,11 @@ void run::start_create(slot& s) {
   record.node_blocks = static_cast<u16>(blocks);
   record.key_bytes = static_cast<u16>(lengths_of(s.tree).key);
   record.value_bytes = static_cast<u16>(lengths_of(s.tree).value);
+  btree::tree_record summed = record;
+  summed.flags = summed.flags | config_.sums[index_of(s.tree)];
+  if (btree::lengths_possible(record.node_blocks, record.key_bytes, record.value_bytes,
+                              btree::sum_bytes(summed)))
+    record = summed;
   btree::choose_leaf_layout(record);
   transaction& tx = model_.begin();
   s.transaction = tx.number;
@@ -441,6 +496,8 @@ void run::start_create(slot& s) {
   s.write.reset();
   s.write.prepare(*core_->catalogue, btree::change::CREATE_TREE, as_bytes(s.tree), s.record_bytes(),
                   nullptr, s.durable);
+  s.write.leaf_format(config_.new_leaves[index_of(s.tree)] ? btree::node_format_slotted_2
+                                                           : btree::node_format_slotted);
   launch(s, s.write);
 }
 

@@ -64,6 +64,9 @@ constexpr planted_bug table[] = {
     {"bulk_not_flushed", hint::BULK, "a bulk load is durable before its pages are"},
     {"bulk_count_short", hint::BULK, "the root of a loaded tree counts a record too few"},
     {"bulk_order_unchecked", hint::BULK, "a bulk load takes a key that is out of order"},
+    {"conversion_forgets_flags", hint::VERSIONS,
+     "a leaf that is converted loses the flags of its values"},
+    {"checksum_not_updated", hint::VERSIONS, "a replaced record keeps its old checksums"},
     {"clean_before_home", hint::CLOSE, "a close says clean although pages are not home"},
 };
 }  // namespace

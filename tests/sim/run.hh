@@ -64,6 +64,11 @@ class run {
   bool may_be_loaded(const std::string& tree);
   void start_bulk(slot& s);
   void add_more(slot& s);
+  void start_upgrade(slot& s);
+  void finish_upgrade(slot& s, sm::op& op, page_addr bad);
+  static btree::verdict store_again(void* datum, cbytes key, std::string& value);
+  bool flags_stated(const btree::tree& t) const;
+  void check_flags(const slot& s) const;
   void start_create(slot& s);
   void start_drop(slot& s, const std::string& name);
   void launch(slot& s, sm::op& op);

@@ -7,9 +7,11 @@
 
 #include "btree/bulk_commit_op.hh"
 #include "btree/count_op.hh"
+#include "btree/edit_all_op.hh"
 #include "btree/multi_get_op.hh"
 #include "btree/read_op.hh"
 #include "btree/reclaim_op.hh"
+#include "btree/upgrade_op.hh"
 #include "btree/value_patch.hh"
 #include "btree/write_op.hh"
 #include "tests/sim/model.hh"
@@ -30,7 +32,9 @@ enum class job : u8 {
   RECLAIM,
   MULTI_GET,
   COUNT,
-  BULK
+  BULK,
+  UPGRADE,
+  EDIT_ALL
 };
 
 /// The lookups of a multi-get, and what became of them.
@@ -140,7 +144,12 @@ struct slot {
   btree::leaf_cookie near{};  ///< of this slot's operations, whatever tree and store they were of
   btree::read_ahead ahead;    ///< of a walk
 
+  u8 user_flags = 0;          ///< of the record that was read
+
   btree::reclaim_op reclaim;
+  btree::upgrade_op upgrade;
+  btree::edit_all_op edit_all;
+  u64 leaves = 0, converted = 0;
 
   bool reads() const {
     return kind == job::READ || kind == job::WALK || kind == job::MULTI_GET || kind == job::COUNT;
@@ -152,6 +161,8 @@ struct slot {
       return loaded ? static_cast<sm::op&>(bulk_commit) : static_cast<sm::op&>(build);
     if (kind == job::READ || kind == job::WALK) return read;
     if (kind == job::RECLAIM) return reclaim;
+    if (kind == job::UPGRADE) return upgrade;
+    if (kind == job::EDIT_ALL) return edit_all;
     if (patch) return patcher;
     return appending ? static_cast<sm::op&>(append) : write;
   }
