@@ -78,19 +78,20 @@ outcome<void> batch_loader::check_lengths(const tree& to, std::string_view key,
 }
 
 outcome<void> batch_loader::add(std::string_view tree_name, std::string_view key,
-                                std::string_view value) {
+                                std::string_view value, std::optional<record_flags> flags) {
   if (auto fits = check_sizes(key, value); !fits) return fits;
   auto to = tree_named(tree_name);
   if (!to) return std::unexpected(to.error());
   const tree& t = (*to)->t;
   if (auto fits = check_lengths(t, key, value); !fits) return fits;
-  if (bulk_.active() && !bulk_.takes(t, key)) {
+  // Records with flags go the usual way.
+  if (bulk_.active() && (flags || !bulk_.takes(t, key))) {
     if (auto ended = end_bulk(); !ended) return ended;
   }
   if (!std::exchange((*to)->bulk_tried, true) && options_.bulk && t.record_count() == 0 &&
-      t.order() == key_order::raw)
+      t.order() == key_order::raw && !flags)
     bulk_.begin(t);
-  return bulk_.active() ? add_in_bulk(key, value) : add_to_batch(t, key, value);
+  return bulk_.active() ? add_in_bulk(key, value) : add_to_batch(t, key, value, flags);
 }
 
 // Records wait in memory until there are enough to be worth it.
@@ -141,7 +142,8 @@ outcome<void> batch_loader::commit_bulk() {
 }
 
 outcome<void> batch_loader::add_to_batch(const tree& to, std::string_view key,
-                                         std::string_view value) {
+                                         std::string_view value,
+                                         std::optional<record_flags> flags) {
   if (commit_.active()) {
     if (gathered_ % records_per_poll == 0) {
       if (auto polled = commit_.poll(); !polled) return polled;
@@ -152,9 +154,9 @@ outcome<void> batch_loader::add_to_batch(const tree& to, std::string_view key,
     }
   }
   if (commit_.active()) {
-    hold(to, key, value);
+    hold(to, key, value, flags);
   } else {
-    batch_.upsert(to, key, value);
+    put(to, key, value, flags);
   }
   gathered_ += 1;
   gathered_bytes_ += key.size() + value.size();
@@ -165,10 +167,19 @@ outcome<void> batch_loader::add_to_batch(const tree& to, std::string_view key,
   return commit();
 }
 
-void batch_loader::hold(const tree& to, std::string_view key, std::string_view value) {
+void batch_loader::put(const tree& to, std::string_view key, std::string_view value,
+                       std::optional<record_flags> flags) {
+  if (flags)
+    batch_.upsert(to, key, value, *flags);
+  else
+    batch_.upsert(to, key, value);
+}
+
+void batch_loader::hold(const tree& to, std::string_view key, std::string_view value,
+                        std::optional<record_flags> flags) {
   held_bytes_ += key;
   held_bytes_ += value;
-  held_.push_back({&to, key.size(), value.size()});
+  held_.push_back({&to, key.size(), value.size(), flags});
 }
 
 outcome<void> batch_loader::commit() {
@@ -187,7 +198,7 @@ outcome<void> batch_loader::await_commit() {
   if (auto settled = settle(); !settled) return settled;
   std::string_view rest = held_bytes_;
   for (const held_record& r : held_) {
-    batch_.upsert(*r.to, rest.substr(0, r.key_bytes), rest.substr(r.key_bytes, r.value_bytes));
+    put(*r.to, rest.substr(0, r.key_bytes), rest.substr(r.key_bytes, r.value_bytes), r.flags);
     rest.remove_prefix(r.key_bytes + r.value_bytes);
   }
   held_.clear();

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,7 +42,8 @@ class batch_loader {
 
   // Makes the tree if it is not there, also if no record follows.
   outcome<void> meet_tree(std::string_view name);
-  outcome<void> add(std::string_view tree, std::string_view key, std::string_view value);
+  outcome<void> add(std::string_view tree, std::string_view key, std::string_view value,
+                    std::optional<record_flags> flags = {});
   // Commits the last, partial batch.
   outcome<void> finish();
   // After a failure elsewhere: lets the commit in flight end; drops what is gathered.
@@ -53,6 +55,7 @@ class batch_loader {
   struct held_record {
     const tree* to;
     std::size_t key_bytes, value_bytes;
+    std::optional<record_flags> flags;
   };
 
   struct met_tree {
@@ -61,14 +64,18 @@ class batch_loader {
   };
 
   outcome<met_tree*> tree_named(std::string_view name);
-  outcome<void> add_to_batch(const tree& to, std::string_view key, std::string_view value);
+  outcome<void> add_to_batch(const tree& to, std::string_view key, std::string_view value,
+                             std::optional<record_flags> flags = {});
   outcome<void> add_in_bulk(std::string_view key, std::string_view value);
   outcome<void> end_bulk();
   outcome<void> commit_bulk();
   outcome<void> finish_batches();
   outcome<void> check_sizes(std::string_view key, std::string_view value) const;
   static outcome<void> check_lengths(const tree& to, std::string_view key, std::string_view value);
-  void hold(const tree& to, std::string_view key, std::string_view value);
+  void hold(const tree& to, std::string_view key, std::string_view value,
+            std::optional<record_flags> flags);
+  void put(const tree& to, std::string_view key, std::string_view value,
+           std::optional<record_flags> flags);
   outcome<void> commit();
   outcome<void> await_commit();
   outcome<void> settle();

@@ -43,8 +43,9 @@ std::string as_json(const check_report& r) {
   }
   out += fmt::format(
       "],\"trees\":{},\"records\":{},\"pages\":{},\"blocks_used\":{},\"blocks_free\":{},"
-      "\"log_groups\":{}}}\n",
-      r.trees, r.records, r.pages, r.blocks_used, r.blocks_free, r.log_groups);
+      "\"log_groups\":{},\"leaves\":{},\"old_leaves\":{}}}\n",
+      r.trees, r.records, r.pages, r.blocks_used, r.blocks_free, r.log_groups, r.leaves,
+      r.old_leaves);
   return out;
 }
 

@@ -77,7 +77,9 @@ class load_run {
       if (!more) return fail(more.error());
       if (!*more) return {};
       const text::json_record& r = reader.record();
-      if (auto added = add(r.tree, r.key, r.value); !added) return added;
+      std::optional<record_flags> flags;
+      if (r.has_flags) flags = record_flags{r.key_flags, r.value_flags};
+      if (auto added = add(r.tree, r.key, r.value, flags); !added) return added;
     }
   }
 
@@ -126,10 +128,11 @@ class load_run {
         section.first_line));
   }
 
-  outcome<void> add(std::string_view tree, std::string_view key, std::string_view value) {
+  outcome<void> add(std::string_view tree, std::string_view key, std::string_view value,
+                    std::optional<record_flags> flags = {}) {
     if (interrupted()) return fail("interrupted");
     const std::uint64_t before = loader_.committed();
-    auto added = loader_.add(tree, key, value);
+    auto added = loader_.add(tree, key, value, flags);
     shown_.update(++records_, 0, lines_.bytes_read());
     // Only what this record itself did wrong has its line.
     if (!added && loader_.committed() == before) return at_line(std::move(added));

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cstdio>
 
 #include "tools/command.hh"
 #include "tools/open_store.hh"
@@ -63,6 +64,15 @@ class saver {
     if (auto done = put_out(); !done) return done;
     if (auto done = save_records(*t, name); !done) return done;
     if (dump) text::append_dump_footer(buffer_);
+    if (flags_lost_ != 0 && !command_.quiet) {
+      shown_.finish();
+      std::fputs(fmt::format("pleach save: {}: warning: tree {}: the dump format has no flags of "
+                             "records: those of {} are left out; JSON Lines keep them\n",
+                             command_.store, text::quoted(name), flags_lost_)
+                     .c_str(),
+                 stderr);
+    }
+    flags_lost_ = 0;
     return put_out();
   }
 
@@ -73,7 +83,9 @@ class saver {
     for (; a.ok() && at.valid(); a = step_forward(store_, at)) {
       if (command_.format == text_format::dump) {
         text::append_dump_record(buffer_, at.key(), at.value(), format_);
-      } else if (!text::append_json_line(buffer_, name, at.key(), at.value())) {
+        if (at.flags() != record_flags{}) ++flags_lost_;
+      } else if (const record_flags f = at.flags();
+                 !text::append_json_line(buffer_, name, at.key(), at.value(), f.key, f.value)) {
         return fail(fmt::format("saving tree {}: its name is not valid UTF-8: use --format dump",
                                 text::quoted(name)));
       }
@@ -102,7 +114,7 @@ class saver {
   const command& command_;
   text::safe_output& output_;
   std::uint64_t total_;
-  std::uint64_t records_ = 0;
+  std::uint64_t records_ = 0, flags_lost_ = 0;
   text::dump_format format_;
   text::progress shown_;
   std::string buffer_;

@@ -106,7 +106,8 @@ outcome<int> run_scan(const command& c) {
   for (std::uint64_t count = 0; !nothing && a.ok() && at.valid();) {
     line.clear();
     const bool written = c.keys_only ? text::append_json_key_line(line, c.tree, at.key())
-                                     : text::append_json_line(line, c.tree, at.key(), at.value());
+                                     : text::append_json_line(line, c.tree, at.key(), at.value(),
+                                                               at.flags().key, at.flags().value);
     if (!written)
       return fail(doing + ": the tree's name is not valid UTF-8, which JSON Lines cannot hold");
     if (auto done = output.write(line); !done) return fail(done.error(), exit_done);

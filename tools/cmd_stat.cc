@@ -1,4 +1,4 @@
-// pleach stat: size, version, what recovery did, and every counter of the engine.
+// pleach stat: size, version, the features that the store has come to use, what recovery did, and every counter of the engine.
 #include <fmt/format.h>
 
 #include "tools/command.hh"
@@ -13,6 +13,8 @@ namespace {
 std::string as_json(const store& s) {
   std::string out = "{\"version\":";
   text::append_json_string(out, version());
+  out += ",\"features\":";
+  text::append_json_string(out, s.features());
   out += fmt::format(",\"size_bytes\":{},\"recovery\":", s.size_bytes());
   text::append_json_string(out, s.recovery_text());
   for (const counter& each : s.stats()) {
@@ -26,6 +28,7 @@ std::string as_json(const store& s) {
 std::string as_text(const store& s) {
   const std::string& recovery = s.recovery_text();
   std::string out = fmt::format("{:<32} {}\n", "version", version());
+  out += fmt::format("{:<32} {}\n", "features", s.features().empty() ? "none" : s.features());
   out += fmt::format("{:<32} {:>20}  size of the store, bytes\n", "size_bytes", s.size_bytes());
   out +=
       fmt::format("{:<32} {}\n", "recovery", recovery.empty() ? "none: closed cleanly" : recovery);

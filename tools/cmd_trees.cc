@@ -40,8 +40,10 @@ void append_json(std::string& out, const tree_info& t) {
     out += utf8 ? ",\"comparator\":" : ",\"comparator_hex\":";
     text::append_json_string(out, utf8 ? t.comparator : text::to_hex(t.comparator));
   }
-  out += fmt::format(",\"prefix_compression\":{},\"suffix_truncation\":{}}}", t.prefix_compression,
-                     t.suffix_truncation);
+  out += fmt::format(
+      ",\"prefix_compression\":{},\"suffix_truncation\":{},\"key_checksums\":{},"
+      "\"value_checksums\":{}}}",
+      t.prefix_compression, t.suffix_truncation, t.key_checksums, t.value_checksums);
 }
 
 }  // namespace
@@ -68,6 +70,8 @@ outcome<int> run_trees(const command& c) {
         out += fmt::format("\torder {}", word_of(t.order));
       if (!t.prefix_compression) out += "\twhole keys";
       if (!t.suffix_truncation) out += "\twhole separators";
+      if (t.key_checksums) out += "\tkey checksums";
+      if (t.value_checksums) out += "\tvalue checksums";
       out += '\n';
     }
   }

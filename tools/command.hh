@@ -44,7 +44,7 @@ struct command {
   bool count = false;
 
   // load, save
-  std::vector<std::string> trees;  // at most one for load
+  std::vector<std::string> trees;  // at most one for load; upgrade: none is all
   text_format format = text_format::jsonl;
   std::string file = "-";  // "-": standard input or output
   std::uint64_t batch_records = 1000;
@@ -56,6 +56,7 @@ struct command {
   std::uint32_t node_bytes = 16 << 10;  // of trees that are created
   std::vector<std::pair<std::string, std::uint32_t>> node_bytes_of;
   std::uint32_t key_bytes = 0, value_bytes = 0;  // of trees that are created; 0: they vary
+  bool key_checksums = false, value_checksums = false;  // of trees that are created
   key_order order = key_order::raw;              // of trees that are created
   bool whole_keys = false, whole_separators = false;
 
@@ -65,6 +66,8 @@ struct command {
     o.order = order;
     o.prefix_compression = !whole_keys;
     o.suffix_truncation = !whole_separators;
+    o.key_checksums = key_checksums;
+    o.value_checksums = value_checksums;
     return o;
   }
 
@@ -92,5 +95,6 @@ outcome<int> run_load(const command& c);
 outcome<int> run_save(const command& c);
 outcome<int> run_fsck(const command& c);
 outcome<int> run_stat(const command& c);
+outcome<int> run_upgrade(const command& c);
 
 }  // namespace pleach::tool

@@ -104,6 +104,8 @@ void add_tree_options(CLI::App& app, raw_command& raw, command& c) {
                "a tree that is made stores each key whole");
   app.add_flag("--no-suffix-truncation", c.whole_separators,
                "a tree that is made keeps whole keys as separators");
+  app.add_flag("--key-checksums", c.key_checksums, "every key of a tree that is made has one");
+  app.add_flag("--value-checksums", c.value_checksums, "every value of a tree that is made has one");
 }
 void set_up_put(CLI::App& app, raw_command& raw, command& c) {
   add_store(app, c);
@@ -132,6 +134,11 @@ void set_up_record(CLI::App& app, raw_command& raw, command& c) {
   add_store(app, c);
   add_tree(app, c);
   add_key(app, raw);
+}
+void set_up_upgrade(CLI::App& app, raw_command&, command& c) {
+  add_store(app, c);
+  app.add_option("TREE", c.trees, "only these trees");
+  add_json(app, c);
 }
 void set_up_drop(CLI::App& app, raw_command&, command& c) {
   add_store(app, c);
@@ -212,7 +219,11 @@ constexpr std::array entries{
           "db_load and mdb_load read the dump format.", set_up_save, run_save},
     entry{"fsck", "check everything, change nothing",
           "Exit 0 clean, 4 errors, 8 could not check, 16 usage.", set_up_fsck, run_fsck},
-    entry{"stat", "print size, version and all counters", no_footer, set_up_trees, run_stat},
+    entry{"stat", "print size, version, features and all counters", no_footer, set_up_trees,
+          run_stat},
+    entry{"upgrade", "convert leaves of an old version to the newest one",
+          "Programs before that version cannot open the store afterwards.", set_up_upgrade,
+          run_upgrade},
 };
 
 // Needed to find the command among options that stand before it, and to split --name=value.

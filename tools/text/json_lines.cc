@@ -12,7 +12,7 @@
 namespace pleach::text {
 namespace {
 
-enum : std::size_t { TREE, KEY, VALUE };
+enum : std::size_t { TREE, KEY, VALUE, FLAGS };
 
 constexpr std::uint64_t each_byte(std::uint64_t byte) {
   return byte * 0x0101010101010101u;
@@ -59,7 +59,16 @@ result<json_record> json_line_parser::parse(std::string_view line) {
   }
   const std::string_view tree =
       fields_[TREE].seen ? fields_[TREE].view : std::string_view(*default_tree_);
-  return json_record{tree, fields_[KEY].view, fields_[VALUE].view};
+  json_record record{.tree = tree, .key = fields_[KEY].view, .value = fields_[VALUE].view};
+  if (fields_[FLAGS].seen) {
+    if (fields_[FLAGS].view.size() != 1)
+      return fail(fault::bad_input, "field \"flags\" has two hex digits");
+    const auto byte = static_cast<std::uint8_t>(fields_[FLAGS].view[0]);
+    record.has_flags = true;
+    record.key_flags = byte & 15;
+    record.value_flags = byte >> 4;
+  }
+  return record;
 }
 
 bool json_line_parser::parse_object() {
@@ -102,6 +111,9 @@ bool json_line_parser::parse_member() {
   } else if (name == "value" || name == "value_hex") {
     index = VALUE;
     hex = name.size() > 5;
+  } else if (name == "flags") {
+    index = FLAGS;
+    hex = true;
   } else {
     return refuse_at(name_at, fmt::format("unknown field {}", quoted(name)));
   }
@@ -295,7 +307,7 @@ void append_field(std::string& out, std::string_view name, std::string_view byte
 }
 
 bool append_line(std::string& out, std::string_view tree, std::string_view key,
-                 const std::string_view* value) {
+                 const std::string_view* value, std::uint8_t flags = 0) {
   if (!utf8_valid(tree)) return false;
   out += '{';
   append_field(out, "tree", tree);
@@ -304,6 +316,12 @@ bool append_line(std::string& out, std::string_view tree, std::string_view key,
   if (value != nullptr) {
     out += ',';
     append_field(out, "value", *value);
+  }
+  if (flags != 0) {
+    const char byte = static_cast<char>(flags);
+    out += ",\"flags\":\"";
+    append_hex(out, {&byte, 1});
+    out += '"';
   }
   out += "}\n";
   return true;
@@ -351,8 +369,9 @@ void append_json_string(std::string& out, std::string_view text) {
 }
 
 bool append_json_line(std::string& out, std::string_view tree, std::string_view key,
-                      std::string_view value) {
-  return append_line(out, tree, key, &value);
+                      std::string_view value, std::uint8_t key_flags, std::uint8_t value_flags) {
+  return append_line(out, tree, key, &value,
+                     static_cast<std::uint8_t>(key_flags | value_flags << 4));
 }
 
 bool append_json_key_line(std::string& out, std::string_view tree, std::string_view key) {

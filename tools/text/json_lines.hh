@@ -5,7 +5,8 @@
 // I1 Reading: fields in any order, `key_hex` for `key` and `value_hex` for `value`, each by itself.
 //    Every JSON escape is understood. What is written by append_json_line reads back as the same
 //    bytes.
-// I2 Writing is canonical: tree, key, value; hex exactly where the bytes are not valid UTF-8;
+//    A record may have `flags`: two hex digits, those of the value and those of the key.
+// I2 Writing is canonical: tree, key, value, flags if there are any; hex exactly where the bytes are not valid UTF-8;
 //    escapes only for '"', '\' and control characters below 0x20. The same record always gives the
 //    same line.
 // I3 No allocation per record once the buffers have met the largest one.
@@ -28,6 +29,8 @@ struct json_record {
   std::string_view tree;
   std::string_view key;
   std::string_view value;
+  bool has_flags = false;
+  std::uint8_t key_flags = 0, value_flags = 0;  // four bits each
 };
 
 class json_line_parser {
@@ -61,7 +64,7 @@ class json_line_parser {
   bool refuse_at(const char* at, std::string sentence);
 
   std::optional<std::string> default_tree_;
-  std::array<field, 3> fields_;  // tree, key, value
+  std::array<field, 4> fields_;  // tree, key, value, flags
   std::string name_buffer_;
   std::string hex_buffer_;
   const char* begin_ = nullptr;
@@ -91,7 +94,8 @@ class json_lines_reader {
 // Appends the line with its newline. RETURNS: false, and appends nothing, if `tree` is not valid
 // UTF-8 (the format has no hex form for it).
 [[nodiscard]] bool append_json_line(std::string& out, std::string_view tree, std::string_view key,
-                                    std::string_view value);
+                                    std::string_view value, std::uint8_t key_flags = 0,
+                                    std::uint8_t value_flags = 0);
 // The same without a value, for listings of keys; such a line cannot be loaded.
 [[nodiscard]] bool append_json_key_line(std::string& out, std::string_view tree,
                                         std::string_view key);

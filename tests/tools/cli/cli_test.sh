@@ -44,7 +44,7 @@ equal() { if [ "$1" = "$2" ]; then ok; else bad "'$1' is not '$2'"; fi; }
 fresh() { rm -f "$1"; pl mkfs "$1" --size "${2:-64MiB}" >/dev/null 2>&1 || bad "mkfs $1"; }
 
 section "help, version, usage"
-for command in mkfs grow trees put get del drop scan load save fsck stat; do
+for command in mkfs grow trees put get del drop scan load save fsck stat upgrade; do
   expect 0 $command --help
   if grep -q STORE out; then ok; else bad "$command --help does not name STORE"; fi
 done
@@ -219,6 +219,31 @@ fi
 expect 0 stat s
 expect 0 fsck s -n -f
 expect 0 fsck s
+
+section "versions, checksums and flags"
+fresh v
+expect 0 put v t k w --create --value-checksums --key-checksums
+expect 0 trees v; out_is 't\t1\t2\t1\tkey checksums\tvalue checksums\n'
+expect 0 get v t k; out_is 'w'
+expect 0 stat v; grep -q '^features .*leaf version 2, record extras' out && ok || bad "stat names no features"
+expect 0 upgrade v; out_is 'v: 2 leaves, 1 converted\n'  # the catalogue's was of version 1
+expect 0 upgrade v --json; out_is '{"leaves":2,"converted":0}\n'
+expect 0 upgrade v t; out_is 'v: 1 leaves, 0 converted\n'
+expect 8 upgrade v nosuch; says "unknown tree"
+expect 8 upgrade nosuch
+printf '%s\n' '{"tree":"f","key":"a","value":"1","flags":"3c"}' '{"tree":"f","key":"b","value":"2"}' >flags.jsonl
+expect 0 load v flags.jsonl
+expect 0 save v --tree f; same out flags.jsonl
+expect 0 scan v f; same out flags.jsonl
+fresh w
+pl save v --tree f | expect 0 load w
+expect 0 save w; same out flags.jsonl
+expect 0 save v --tree f --format dump; grep -q 'flags' err && ok || bad "save says nothing of flags that a dump has not"
+printf '%s\n' '{"tree":"f","key":"a","value":"1","flags":"3"}' >bad.jsonl
+expect 8 load v bad.jsonl; says "line 1"
+printf '%s\n' '{"tree":"f","key":"a","value":"1","flags":"3c3c"}' >bad.jsonl
+expect 8 load v bad.jsonl; says "two hex digits"
+expect 0 fsck v --json; grep -q '"old_leaves":0' out && ok || bad "fsck counts no old leaves"
 
 section "fixed lengths"
 fresh fixed

@@ -20,6 +20,25 @@ std::string written(std::string_view tree, std::string_view key, std::string_vie
   return out;
 }
 
+DOCTEST_TEST_CASE("flags of records") {
+  std::string out;
+  DOCTEST_REQUIRE(append_json_line(out, "t", "k", "v", 0xc, 3));
+  DOCTEST_CHECK(out == "{\"tree\":\"t\",\"key\":\"k\",\"value\":\"v\",\"flags\":\"3c\"}\n");
+  json_line_parser parser;
+  out.pop_back();
+  auto r = parser.parse(out);
+  DOCTEST_REQUIRE(r);
+  DOCTEST_CHECK(r->has_flags);
+  DOCTEST_CHECK(r->key_flags == 0xc);
+  DOCTEST_CHECK(r->value_flags == 3);
+  r = parser.parse("{\"tree\":\"t\",\"key\":\"k\",\"value\":\"v\"}");
+  DOCTEST_REQUIRE(r);
+  DOCTEST_CHECK(!r->has_flags);
+  for (const char* bad : {"", "3", "3cc", "3c3c", "xx"})
+    DOCTEST_CHECK(!parser.parse("{\"tree\":\"t\",\"key\":\"k\",\"value\":\"v\",\"flags\":\"" +
+                                std::string(bad) + "\"}"));
+}
+
 DOCTEST_TEST_CASE("json: the canonical form") {
   DOCTEST_CHECK(written("t", "k", "v") == R"({"tree":"t","key":"k","value":"v"})"
                                           "\n");
