@@ -92,7 +92,7 @@ result<volume> read_volume(sm::reactor& loop, io::device& dev) {
 std::string feature_names(u64 incompat) {
   // Numbers are given out before a program supports what they stand for: it can say what it lacks.
   static constexpr const char* names[] = {
-      "fixed lengths", "value maps", "cut branches",  "aggregates",
+      "fixed lengths",  "value maps", "cut branches",  "aggregates",
       "leaf version 2", "key orders", "record extras",
   };
   std::string words;

@@ -25,15 +25,15 @@ struct record_editor {
   void* datum = nullptr;
 };
 
-#define PLEACH_EDIT_ALL_PHASES(X)          \
-  X(INIT, NOWAIT, FIND, CLEANUP)           \
-  X(FIND, WAIT, FOUND, CLEANUP)            \
-  X(FOUND, NOWAIT, EDIT, COMMIT, CLEANUP)  \
-  X(EDIT, WAIT, EDITED, CLEANUP)           \
-  X(EDITED, NOWAIT, PAUSE, CLEANUP)        \
-  X(PAUSE, WAIT, FIND, CLEANUP)            \
-  X(COMMIT, WAIT, COMMIT, CLEANUP)         \
-  X(CLEANUP, NOWAIT, DONE)                 \
+#define PLEACH_EDIT_ALL_PHASES(X)         \
+  X(INIT, NOWAIT, FIND, CLEANUP)          \
+  X(FIND, WAIT, FOUND, CLEANUP)           \
+  X(FOUND, NOWAIT, EDIT, COMMIT, CLEANUP) \
+  X(EDIT, WAIT, EDITED, CLEANUP)          \
+  X(EDITED, NOWAIT, PAUSE, CLEANUP)       \
+  X(PAUSE, WAIT, FIND, CLEANUP)           \
+  X(COMMIT, WAIT, COMMIT, CLEANUP)        \
+  X(CLEANUP, NOWAIT, DONE)                \
   X(DONE, NOWAIT)
 
 class edit_all_op final : public sm::machine<edit_all_op> {

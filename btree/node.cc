@@ -131,9 +131,8 @@ u32 bytes_with_prefix(const node_view& n, u32 prefix_length) {
   u32 sum = occupied(n.size(), h.low_length) + occupied(n.size(), h.high_length);
   for (u32 i = 0; i < n.count(); ++i) {
     const parsed r = parse_at(n, i);
-    sum += slot_unit +
-           occupied(n.size(),
-                    record_bytes(n, suffix_length(n, r, i, prefix_length), r.value_length));
+    sum += slot_unit + occupied(n.size(), record_bytes(n, suffix_length(n, r, i, prefix_length),
+                                                       r.value_length));
   }
   return sum;
 }

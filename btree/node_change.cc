@@ -80,9 +80,9 @@ void rewrite_record(page_writer w, u32 offset, cbytes suffix, u8 key_flags, u8 v
   const u32 after = occupied(n.size(), record_bytes(n, key_length, value.size()));
   PLEACH_ASSERT(after <= before);
   std::byte start[12];
-  const std::byte* const end = put_varint(
-      put_varint(put_flags(start, old.flag_bytes, key_flags, value_flags), key_length),
-      value.size());
+  const std::byte* const end =
+      put_varint(put_varint(put_flags(start, old.flag_bytes, key_flags, value_flags), key_length),
+                 value.size());
   const u32 start_length = static_cast<u32>(end - start);
   std::byte key[max_key_bytes];
   if (!suffix.empty()) std::memcpy(key, suffix.data(), suffix.size());

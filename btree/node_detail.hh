@@ -69,7 +69,8 @@ struct parsed {
     return flag_bytes == 2 ? static_cast<u8>(begin[0]) : static_cast<u8>(begin[0]) & 15;
   }
   u8 value_flags() const {
-    return flag_bytes == 2 ? static_cast<u8>(begin[1]) : static_cast<u8>(static_cast<u8>(begin[0]) >> 4);
+    return flag_bytes == 2 ? static_cast<u8>(begin[1])
+                           : static_cast<u8>(static_cast<u8>(begin[0]) >> 4);
   }
 };
 inline parsed parse(const std::byte* p, u32 flag_bytes) {
@@ -113,7 +114,8 @@ inline u32 record_bytes(const node_view& n, u32 key_suffix_length, u32 value_len
 }
 /// Bytes behind the value of a record with these flags.
 inline u32 attached_bytes(u8 key_flags, u8 value_flags) {
-  return ((key_flags & KEY_USER_FLAGS) ? 1 : 0) + ((key_flags & KEY_CHECKSUM) ? record_sum_bytes : 0) +
+  return ((key_flags & KEY_USER_FLAGS) ? 1 : 0) +
+         ((key_flags & KEY_CHECKSUM) ? record_sum_bytes : 0) +
          ((value_flags & VALUE_CHECKSUM) ? record_sum_bytes : 0);
 }
 

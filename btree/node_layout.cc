@@ -114,8 +114,7 @@ void write_layout(std::byte* base, const blueprint& b, const layout& l) {
     const u32 key = r.suffix_length(), value = r.source.value_length;
     heap -= occupied(b.node_bytes, record_bytes(key, value, flags));
     u8 value_flags = r.source.value_flags();
-    if (flags != r.source.flag_bytes && PLEACH_PLANTED("conversion_forgets_flags"))
-      value_flags = 0;
+    if (flags != r.source.flag_bytes && PLEACH_PLANTED("conversion_forgets_flags")) value_flags = 0;
     std::byte* p = put_flags(base + heap, flags, r.source.key_flags(), value_flags);
     std::byte* const suffix = put_varint(put_varint(p, key), value);
     p = put_bytes(put_bytes(suffix, r.first), r.second);
@@ -140,8 +139,7 @@ void write_new(page_writer w, const blueprint& b) {
 }
 
 void put_format(page_writer w, u16 format) {
-  if (node_view(w).header().format != format)
-    w.put_le<u16>(offsetof(page_header, format), format);
+  if (node_view(w).header().format != format) w.put_le<u16>(offsetof(page_header, format), format);
 }
 
 u16 format_after(const node_view& n, convert c) {

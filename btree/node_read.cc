@@ -128,11 +128,8 @@ record node_view::at(u32 index) const {
   const u8 key_flags = r.key_flags(), value_flags = r.value_flags();
   const u32 attached = r.flag_bytes == 1 ? attached_bytes(key_flags, value_flags) : 0;
   const u32 value = r.value_length - attached;
-  return {key_flags,
-          value_flags,
-          {r.key, r.key_length},
-          {r.value, value},
-          {r.value + value, attached}};
+  return {
+      key_flags, value_flags, {r.key, r.key_length}, {r.value, value}, {r.value + value, attached}};
 }
 
 u32 node_view::bytes_of(u32 index) const {

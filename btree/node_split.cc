@@ -152,8 +152,8 @@ void format_like(page_writer w, const node_view& n, page_addr addr, u64 store_id
                  generation_t gen, convert c) {
   const page_header& like = n.header();
   std::byte* const p = w.writable(0, page_header_bytes);
-  format_header({p, w.size()}, like.level ? page_kind::inner : page_kind::leaf,
-                format_after(n, c), addr, store_id, tree, gen, like.level);
+  format_header({p, w.size()}, like.level ? page_kind::inner : page_kind::leaf, format_after(n, c),
+                addr, store_id, tree, gen, like.level);
   p[offsetof(page_header, tail)] = static_cast<std::byte>(like.tail);
   put_shape(w, n.shape());
 }

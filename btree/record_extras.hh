@@ -1,13 +1,15 @@
 // What is attached to the value of a record in a slotted leaf of the second version: the user's
 // flags, and checksums of key and value.
 //
-// The checksums protect a record where the page's sum does not: in memory, where only the write-back
-// compares that, and when records are salvaged from a damaged page. They are the low 32 bits of XXH3-64, seeded with the tree's id (that of the value also with the user's flags),
-// so that a record that ends up in another tree is found out. The sum of a large value is that of
-// its reference; the extent has its own checksum.
+// The checksums protect a record where the page's sum does not: in memory, where only the
+// write-back compares that, and when records are salvaged from a damaged page. They are the low 32
+// bits of XXH3-64, seeded with the tree's id (that of the value also with the user's flags), so
+// that a record that ends up in another tree is found out. The sum of a large value is that of its
+// reference; the extent has its own checksum.
 //
-// The user's flags: a byte that a write may state. The low four bits belong to the key: a write that
-// states none keeps them. The high four belong to the value: a write that states none clears them.
+// The user's flags: a byte that a write may state. The low four bits belong to the key: a write
+// that states none keeps them. The high four belong to the value: a write that states none clears
+// them.
 #pragma once
 
 #include "btree/tree.hh"

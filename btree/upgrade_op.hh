@@ -1,5 +1,5 @@
-// Rewrites the leaves of a tree that are of an old version as leaves of the newest one, while others
-// read and write the tree.
+// Rewrites the leaves of a tree that are of an old version as leaves of the newest one, while
+// others read and write the tree.
 //
 //     upgrade(tree):
 //       key = ""
@@ -9,23 +9,23 @@
 //         let the others run
 //       await durable(lsn of the last conversion)
 //
-// The leaves of a tree divide its keys without gap at every moment, and leaves that others make once
-// the first one was converted are of the newest version: at the end none is old, whatever was split,
-// merged or emptied meanwhile. A leaf that is up to date changes nothing and logs nothing; so what
-// was cancelled, or interrupted by a crash, is finished by another upgrade.
+// The leaves of a tree divide its keys without gap at every moment, and leaves that others make
+// once the first one was converted are of the newest version: at the end none is old, whatever was
+// split, merged or emptied meanwhile. A leaf that is up to date changes nothing and logs nothing;
+// so what was cancelled, or interrupted by a crash, is finished by another upgrade.
 #pragma once
 
 #include "btree/write_op.hh"
 
 namespace pleach::btree {
 
-#define PLEACH_UPGRADE_PHASES(X)                    \
-  X(INIT, NOWAIT, CONVERT, CLEANUP)                 \
-  X(CONVERT, WAIT, CONVERTED, CLEANUP)              \
-  X(CONVERTED, NOWAIT, PAUSE, COMMIT, CLEANUP)      \
-  X(PAUSE, WAIT, CONVERT, CLEANUP)                  \
-  X(COMMIT, WAIT, COMMIT, CLEANUP)                  \
-  X(CLEANUP, NOWAIT, DONE)                          \
+#define PLEACH_UPGRADE_PHASES(X)               \
+  X(INIT, NOWAIT, CONVERT, CLEANUP)            \
+  X(CONVERT, WAIT, CONVERTED, CLEANUP)         \
+  X(CONVERTED, NOWAIT, PAUSE, COMMIT, CLEANUP) \
+  X(PAUSE, WAIT, CONVERT, CLEANUP)             \
+  X(COMMIT, WAIT, COMMIT, CLEANUP)             \
+  X(CLEANUP, NOWAIT, DONE)                     \
   X(DONE, NOWAIT)
 
 class upgrade_op final : public sm::machine<upgrade_op> {

@@ -82,7 +82,7 @@ struct write_item {
   cbytes value;
   std::string* old_value = nullptr;
   u32 sequence = 0;  ///< order of the caller; the last change of a key wins
-  converted_leaf* of_leaf = nullptr;           ///< CONVERT
+  converted_leaf* of_leaf = nullptr;  ///< CONVERT
 
   // the engine's
   i32 leaf = -1;    ///< index of the pinned leaf

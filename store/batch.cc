@@ -74,7 +74,8 @@ void batch::upsert(const tree& t, std::string_view key, std::string_view value,
                    record_flags flags) {
   upsert(t, key, value);
   // What is out of range is found by commit.
-  state_->entries.back().user_flags = internal::flags_valid(flags) ? internal::flags_to(flags) : 256;
+  state_->entries.back().user_flags =
+      internal::flags_valid(flags) ? internal::flags_to(flags) : 256;
 }
 
 void batch::del(const tree& t, std::string_view key) {

@@ -107,7 +107,7 @@ outcome<int> run_scan(const command& c) {
     line.clear();
     const bool written = c.keys_only ? text::append_json_key_line(line, c.tree, at.key())
                                      : text::append_json_line(line, c.tree, at.key(), at.value(),
-                                                               at.flags().key, at.flags().value);
+                                                              at.flags().key, at.flags().value);
     if (!written)
       return fail(doing + ": the tree's name is not valid UTF-8, which JSON Lines cannot hold");
     if (auto done = output.write(line); !done) return fail(done.error(), exit_done);

@@ -1,4 +1,5 @@
-// pleach stat: size, version, the features that the store has come to use, what recovery did, and every counter of the engine.
+// pleach stat: size, version, the features that the store has come to use, what recovery did, and
+// every counter of the engine.
 #include <fmt/format.h>
 
 #include "tools/command.hh"

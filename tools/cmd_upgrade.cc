@@ -24,9 +24,10 @@ outcome<void> finish(const command& c, store& s, Make make, const upgrade_report
   upgrade.start(make);
   while (!upgrade.done()) {
     if (interrupted())
-      return fail(fmt::format("upgrading {}: interrupted; {} leaves are converted, another upgrade "
-                              "does the rest",
-                              what, report.converted));
+      return fail(
+          fmt::format("upgrading {}: interrupted; {} leaves are converted, another upgrade "
+                      "does the rest",
+                      what, report.converted));
     if (auto turned = upgrade.turn(); !turned) return turned;
     shown.update(report.leaves);
   }
@@ -50,14 +51,18 @@ outcome<int> run_upgrade(const command& c) {
     auto trees = list_trees(*s);
     if (!trees) return std::unexpected(trees.error());
     for (const tree_info& t : *trees) names.push_back(t.name);
-    if (auto done = finish(c, *s, [&] { return s->upgrade_catalogue(one); }, one, "the catalogue"); !done)
+    if (auto done = finish(
+            c, *s, [&] { return s->upgrade_catalogue(one); }, one, "the catalogue");
+        !done)
       return std::unexpected(done.error());
     add();
   }
   for (const std::string& name : names) {
     auto t = open_tree(*s, name);
     if (!t) return std::unexpected(t.error());
-    if (auto done = finish(c, *s, [&] { return t->upgrade(one); }, one, "tree " + text::quoted(name)); !done)
+    if (auto done = finish(
+            c, *s, [&] { return t->upgrade(one); }, one, "tree " + text::quoted(name));
+        !done)
       return std::unexpected(done.error());
     add();
   }

@@ -105,7 +105,8 @@ void add_tree_options(CLI::App& app, raw_command& raw, command& c) {
   app.add_flag("--no-suffix-truncation", c.whole_separators,
                "a tree that is made keeps whole keys as separators");
   app.add_flag("--key-checksums", c.key_checksums, "every key of a tree that is made has one");
-  app.add_flag("--value-checksums", c.value_checksums, "every value of a tree that is made has one");
+  app.add_flag("--value-checksums", c.value_checksums,
+               "every value of a tree that is made has one");
 }
 void set_up_put(CLI::App& app, raw_command& raw, command& c) {
   add_store(app, c);

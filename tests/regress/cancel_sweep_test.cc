@@ -281,12 +281,13 @@ DOCTEST_TEST_CASE("an upgrade, cancelled: another one goes on, and all leaves ar
   cancel_in_all_ways(image, make);
   fixture f(1, 64, 4 << 20);
   btree::tree& t = f.create("u", 1, btree::node_format_slotted);
-  for (u32 i = 0; i < 150; ++i) DOCTEST_REQUIRE(f.put(t, numbered(i), std::string(200, 'v')) == errc::ok);
+  for (u32 i = 0; i < 150; ++i)
+    DOCTEST_REQUIRE(f.put(t, numbered(i), std::string(200, 'v')) == errc::ok);
   upgrade first, second;
   first.op.prepare(t, first.leaves, first.converted);
   f.store->loop.start(first.op);
-  DOCTEST_REQUIRE(f.store->loop.run_while([](void* p) { return *static_cast<u64*>(p) < 2; },
-                                          &first.converted));
+  DOCTEST_REQUIRE(
+      f.store->loop.run_while([](void* p) { return *static_cast<u64*>(p) < 2; }, &first.converted));
   first.op.cancel();
   DOCTEST_REQUIRE(f.store->loop.run_until(first.op));
   DOCTEST_CHECK(first.op.out.code == errc::cancelled);

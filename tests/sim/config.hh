@@ -89,7 +89,7 @@ struct config {
   bool new_leaves[8] = {};      ///< by tree: leaves of version 2 from its creation on; else of 1
   u16 sums[8] = {};             ///< by tree: tree_flag bits of checksums
   u32 record_flags_per_mille = 0;  ///< of the writes: the user's flags are stated, and checked
-  u32 upgrade_per_mille = 0;  ///< of the steps that read: upgrades, and edits of all records
+  u32 upgrade_per_mille = 0;       ///< of the steps that read: upgrades, and edits of all records
   u32 grow_per_mille = 0;  ///< of the steps: the volume grows while operations are in flight
   u32 image_per_mille = 20;
   u32 images_max = 120;

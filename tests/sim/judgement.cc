@@ -220,11 +220,10 @@ void run::finish_read(slot& s) {
     s.mode = s.forward ? btree::seek::AFTER : btree::seek::BEFORE;
     s.limited = false;
     s.read.reset();
-    s.read.prepare(*trees_.at(s.tree).t, s.mode, as_bytes(s.sought),
-                   {.key = &s.key,
-                    .value = s.wants_value ? &s.value : nullptr,
-                    .user_flags = &s.user_flags},
-                   &s.near);
+    s.read.prepare(
+        *trees_.at(s.tree).t, s.mode, as_bytes(s.sought),
+        {.key = &s.key, .value = s.wants_value ? &s.value : nullptr, .user_flags = &s.user_flags},
+        &s.near);
     if (s.bounded) s.read.bound(as_bytes(s.bound));
     s.read.follow(s.ahead);
     return launch(s, s.read);

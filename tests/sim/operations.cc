@@ -9,7 +9,8 @@
 namespace pleach::sim {
 
 std::string text_of(btree::change k) {
-  static const char* const names[] = {"put", "update", "upsert", "delete", "create", "remove", "convert"};
+  static const char* const names[] = {"put",    "update", "upsert", "delete",
+                                      "create", "remove", "convert"};
   return names[static_cast<u32>(k)];
 }
 

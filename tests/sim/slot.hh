@@ -144,7 +144,7 @@ struct slot {
   btree::leaf_cookie near{};  ///< of this slot's operations, whatever tree and store they were of
   btree::read_ahead ahead;    ///< of a walk
 
-  u8 user_flags = 0;          ///< of the record that was read
+  u8 user_flags = 0;  ///< of the record that was read
 
   btree::reclaim_op reclaim;
   btree::upgrade_op upgrade;

@@ -32,8 +32,7 @@ class chain {
       : max_bytes_(max_bytes), level_(level), shape_(shape) {
     nodes.push_back(make(first_bytes));
     test_page& p = *nodes[0];
-    format_node(p.writer(), p.ref.addr, 1, 5, p.ref.gen, level, {}, {}, false, {}, shape,
-                format);
+    format_node(p.writer(), p.ref.addr, 1, 5, p.ref.gen, level, {}, {}, false, {}, shape, format);
     if (level_ != 0) {
       const std::string child = child_bytes(1);
       insert_child(p.writer(), 0, {}, to_ref(child));
@@ -101,8 +100,7 @@ class chain {
         grow(at);
         continue;
       }
-      const split_point s =
-          choose_split(n, as_bytes(key), r.index, length + attached, ascending);
+      const split_point s = choose_split(n, as_bytes(key), r.index, length + attached, ascending);
       if (s.index == 0) {
         DOCTEST_REQUIRE((n.count() < 3 || p.size() < 16384));
         grow(at);
@@ -286,8 +284,7 @@ class chain {
       DOCTEST_REQUIRE(have == room::NOW);
     }
     if (have == room::NONE) return false;
-    replace_value(p.writer(), index, v.key_flags, v.flags, as_bytes(v.bytes),
-                  as_bytes(v.attached));
+    replace_value(p.writer(), index, v.key_flags, v.flags, as_bytes(v.bytes), as_bytes(v.attached));
     settle(p);
     return true;
   }

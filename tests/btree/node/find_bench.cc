@@ -1,5 +1,6 @@
 // Not a test: prints nanoseconds per find() (the best of 30 runs) in leaves that stay in the CPU's
-// cache, slotted and fixed, the latter with either search.
+// cache: slotted of either version, and fixed with either search. Of slotted ones also nanoseconds
+// per insert into an empty leaf until it is full.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -13,9 +14,12 @@ using namespace pleach::btree;
 namespace {
 
 struct filled {
-  filled(u32 size, u32 key_bytes, u32 value_bytes, bool dense, record_shape shape) : page(size) {
+  filled(u32 size, u32 key_bytes, u32 value_bytes, bool dense, record_shape shape,
+         u16 format = node_format_slotted)
+      : page(size) {
     random_stream r(1);
-    format_node(page.writer(), page.ref.addr, 1, 5, page.ref.gen, 0, {}, {}, false, {}, shape);
+    format_node(page.writer(), page.ref.addr, 1, 5, page.ref.gen, 0, {}, {}, false, {}, shape,
+                format);
     const std::string value(value_bytes, 'v');
     for (u64 i = 0;; ++i) {
       std::string k(key_bytes, '\0');
@@ -45,6 +49,23 @@ struct filled {
     }
     return best;
   }
+  /// The same records into an empty leaf of the same version.
+  double nanoseconds_per_insert(u32 value_bytes) const {
+    const std::string value(value_bytes, 'v');
+    double best = 1e9;
+    for (int round = 0; round < 200; ++round) {
+      test::test_page p(page.size());
+      format_node(p.writer(), p.ref.addr, 1, 5, p.ref.gen, 0, {}, {}, false, {}, {},
+                  page.view().header().format);
+      const auto start = std::chrono::steady_clock::now();
+      for (const std::string& k : keys)
+        insert_at(p.writer(), p.view().find(as_bytes(k)).index, as_bytes(k), 0, 0, as_bytes(value));
+      const std::chrono::duration<double, std::nano> took =
+          std::chrono::steady_clock::now() - start;
+      best = std::min(best, took.count() / double(keys.size()));
+    }
+    return best;
+  }
   test::test_page page;
   std::vector<std::string> keys;
   static inline u64 sum = 0;  // printed, lest the searches be left out
@@ -60,18 +81,22 @@ int main() {
     for (const bool dense : {false, true})
       for (const u32 size : {4096u, 16384u, 65536u}) {
         const filled slotted(size, l.key_bytes, l.value_bytes, dense, {});
+        const filled second(size, l.key_bytes, l.value_bytes, dense, {}, node_format_slotted_2);
         const filled dense_rows(size, l.key_bytes, l.value_bytes, dense,
                                 {static_cast<u16>(l.key_bytes), static_cast<u16>(l.value_bytes)});
         const double a = slotted.nanoseconds_per_find();
+        const double a2 = second.nanoseconds_per_find();
         fixed::choose_search(fixed::search_path::PORTABLE);
         const double b = dense_rows.nanoseconds_per_find();
         fixed::choose_search(fixed::search_path::AUTOMATIC);
         const double c = dense_rows.nanoseconds_per_find();
         std::printf(
-            "%2u+%3u %s keys, %6u B: slotted %4zu records %5.1f ns, fixed %4zu records %5.1f "
-            "ns portable, %5.1f ns vector\n",
+            "%2u+%3u %s keys, %6u B: slotted %4zu records %5.1f ns insert %5.1f ns, version 2 %4zu "
+            "records %5.1f ns insert %5.1f ns, fixed %4zu records %5.1f ns portable, %5.1f ns "
+            "vector\n",
             l.key_bytes, l.value_bytes, dense ? "dense " : "random", size, slotted.keys.size(), a,
-            dense_rows.keys.size(), b, c);
+            slotted.nanoseconds_per_insert(l.value_bytes), second.keys.size(), a2,
+            second.nanoseconds_per_insert(l.value_bytes), dense_rows.keys.size(), b, c);
       }
   std::printf("(%llu)\n", static_cast<unsigned long long>(filled::sum));
 }

@@ -118,7 +118,8 @@ DOCTEST_TEST_CASE("each rule of records of the second version is checked") {
   leaf("value reference length",
        [](test_page& p) { record_at(p, 1)[0] = std::byte{VALUE_INDIRECT << 4}; });
   leaf("value reference length", [](test_page& p) {
-    record_at(p, 0)[0] = static_cast<std::byte>(KEY_USER_FLAGS | (VALUE_INDIRECT | VALUE_CHECKSUM) << 4);
+    record_at(p, 0)[0] =
+        static_cast<std::byte>(KEY_USER_FLAGS | (VALUE_INDIRECT | VALUE_CHECKSUM) << 4);
   });
   leaf("value length", [](test_page& p) {  // 5 bytes of value do not hold two sums
     record_at(p, 1)[0] = static_cast<std::byte>(KEY_CHECKSUM | VALUE_CHECKSUM << 4);

@@ -1,6 +1,6 @@
 // Proves: a record that is damaged in memory, where no sum of the page sees it, is found by every
-// way of reading it, which names the page; by the check too; and the sums follow every change of the
-// record.
+// way of reading it, which names the page; by the check too; and the sums follow every change of
+// the record.
 #include "btree/edit_all_op.hh"
 #include "btree/multi_get_op.hh"
 #include "btree/record_extras.hh"
@@ -38,7 +38,8 @@ cache::descriptor& leaf_of(fixture& f, btree::tree& t, const std::string& key) {
 std::string problems(fixture& f) {
   std::string found;
   btree::verifier v(
-      *f.store->ctx, [&](std::string where, std::string what) { found += where + ": " + what + "\n"; },
+      *f.store->ctx,
+      [&](std::string where, std::string what) { found += where + ": " + what + "\n"; },
       [](u64, u64) { return true; });
   DOCTEST_CHECK(v.run());
   return found;
@@ -97,9 +98,9 @@ void every_read_finds(fixture& f, btree::tree& t, const std::string& key, page_a
   }
   {
     btree::write_op op;
-    op.prepare_modify(t, as_bytes(key),
-                      {[](void*, bool, std::string&) { return btree::verdict::STORE; }, nullptr, &v},
-                      false);
+    op.prepare_modify(
+        t, as_bytes(key),
+        {[](void*, bool, std::string&) { return btree::verdict::STORE; }, nullptr, &v}, false);
     DOCTEST_CHECK(f.run(op) == errc::corrupt);
     DOCTEST_CHECK(op.bad_page() == leaf);
   }

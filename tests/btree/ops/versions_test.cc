@@ -21,7 +21,9 @@ using pleach::answer;
 using u8 = std::uint8_t;
 using records = std::map<std::string, std::string>;
 
-void ok(const answer& a) { DOCTEST_REQUIRE_MESSAGE(a.ok(), a.text()); }
+void ok(const answer& a) {
+  DOCTEST_REQUIRE_MESSAGE(a.ok(), a.text());
+}
 
 pleach::store memory(u64 bytes = 64 * mib) {
   auto s = pleach::store::open_memory(bytes, {.cache_bytes = 16 * mib});
@@ -42,8 +44,7 @@ pleach::tree get_tree(pleach::store& s, const char* name) {
 records all_of(pleach::store& s, const pleach::tree& t) {
   records all;
   pleach::cursor c(t);
-  for (answer a = s.run(c.first()); a.ok(); a = s.run(c.next()))
-    all.emplace(c.key(), c.value());
+  for (answer a = s.run(c.first()); a.ok(); a = s.run(c.next())) all.emplace(c.key(), c.value());
   return all;
 }
 
@@ -121,7 +122,7 @@ DOCTEST_TEST_CASE("a store of the program before opens, works, and upgrades") {
     DOCTEST_CHECK(s.features() == "fixed lengths");
     pleach::check_report r = sound(s);
     old_leaves = r.old_leaves;
-    DOCTEST_CHECK(r.old_leaves >= 3);  // the catalogue's, and those of "var"
+    DOCTEST_CHECK(r.old_leaves >= 3);        // the catalogue's, and those of "var"
     DOCTEST_CHECK(r.leaves > r.old_leaves);  // fixed leaves have one version
   }
   {
@@ -197,7 +198,8 @@ DOCTEST_TEST_CASE("leaves of both versions live in one tree") {
   DOCTEST_CHECK(sound(s).old_leaves == 0);
 
   // A tree that is emptied and filled again has leaves of the new version.
-  for (const auto& [k, v] : records(expected)) ok(s.run(t.del(k, nullptr, pleach::durability::ordered)));
+  for (const auto& [k, v] : records(expected))
+    ok(s.run(t.del(k, nullptr, pleach::durability::ordered)));
   expected.clear();
   n = 0;
   put(500);
@@ -366,10 +368,11 @@ DOCTEST_TEST_CASE("flags of records stay with their keys and their values") {
     for (bool sums : {false, true}) {
       if (sums && version == 1) continue;
       pleach::store s = memory();
-      pleach::tree t = create_tree(s, "t", {.node_bytes = 4096,
-                                            .key_checksums = sums,
-                                            .value_checksums = sums,
-                                            .leaf_version = version});
+      pleach::tree t = create_tree(s, "t",
+                                   {.node_bytes = 4096,
+                                    .key_checksums = sums,
+                                    .value_checksums = sums,
+                                    .leaf_version = version});
       auto flags_of = [&](std::string_view key) {
         std::string v;
         pleach::record_flags f{9, 9};
