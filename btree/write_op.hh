@@ -81,13 +81,12 @@ struct write_item {
   cbytes key;
   cbytes value;
   std::string* old_value = nullptr;
-  u32 sequence = 0;  ///< order of the caller; the last change of a key wins
+  u32 sequence = 0;                   ///< order of the caller; the last change of a key wins
   converted_leaf* of_leaf = nullptr;  ///< CONVERT
 
   // the engine's
   i32 leaf = -1;    ///< index of the pinned leaf
   i32 extent = -1;  ///< index of the reserved run of a large value
-  u64 value_checksum = 0;
   /// The value, if it has a map: the caller's (a value that was streamed), or the op's own.
   value_draft* draft = nullptr;
   /// The present value must be this one (see identify()), else `conflict`. Alone only.

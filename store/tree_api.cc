@@ -112,7 +112,11 @@ class edit_all_body final : public body {
   static btree::verdict decide(void* self, cbytes key, std::string& value) {
     auto& b = *static_cast<edit_all_body*>(self);
     try {
-      return verdict_of(b.fn(b.datum, as_text(key), value));
+      if (!internal::has_integers(b.tree->open->t))
+        return verdict_of(b.fn(b.datum, as_text(key), value));
+      std::string turned(as_text(key));
+      turn_found(b.tree->open->t, &turned);
+      return verdict_of(b.fn(b.datum, turned, value));
     } catch (...) {
       ++b.tree->store->c->callbacks_failed;
     }
@@ -125,6 +129,7 @@ class flags_body final : public body {
   std::shared_ptr<tree_state> tree;
   record_flags* flags = nullptr;
   u8 byte = 0;
+  internal::given_key key;
   btree::read_op op;
   sm::op& engine_op() override { return op; }
   void finish(answer& a) override {
@@ -383,9 +388,11 @@ operation tree::upsert(std::string_view key, std::string_view value, record_flag
   errc e = check_tree(state_, true);
   if (is_ok(e) && !internal::flags_valid(flags)) e = errc::bad_argument;
   if (!is_ok(e)) return operation_access::refuse(s, e);
+  if (!fits(state_->open->t, key, false)) return operation_access::refuse_key(*state_, key);
   return operation_access::with<write_body>(s, [&](write_body& b) {
     b.tree = state_;
-    b.op.prepare(state_->open->t, btree::change::UPSERT, as_bytes(key), as_bytes(value), nullptr,
+    b.key.set(state_->open->t, key);
+    b.op.prepare(state_->open->t, btree::change::UPSERT, b.key.bytes(), as_bytes(value), nullptr,
                  d == durability::durable);
     b.op.state_flags(internal::flags_to(flags));
   });
@@ -393,10 +400,12 @@ operation tree::upsert(std::string_view key, std::string_view value, record_flag
 operation tree::get(std::string_view key, std::string& value, record_flags& flags) {
   internal::store_state* s = state_ ? state_->store.get() : nullptr;
   if (errc e = check_tree(state_, false); !is_ok(e)) return operation_access::refuse(s, e);
+  if (!fits(state_->open->t, key, false)) return operation_access::refuse_key(*state_, key);
   return operation_access::with<flags_body>(s, [&](flags_body& b) {
     b.tree = state_;
     b.flags = &flags;
-    b.op.prepare(state_->open->t, btree::seek::EXACT, as_bytes(key),
+    b.key.set(state_->open->t, key);
+    b.op.prepare(state_->open->t, btree::seek::EXACT, b.key.bytes(),
                  {.value = &value, .user_flags = &b.byte});
   });
 }

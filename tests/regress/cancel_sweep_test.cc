@@ -327,6 +327,40 @@ DOCTEST_TEST_CASE("an upgrade and an edit of all records of a tree that is dropp
   edit.prepare(t, {nullptr, nullptr});
   DOCTEST_CHECK(f.run(edit) == errc::tree_closed);
   t.dropped = false;
+
+  // In the middle.
+  for (u32 i = 0; i < 150; ++i)
+    DOCTEST_REQUIRE(f.put(t, numbered(i), std::string(200, 'v')) == errc::ok);
+  btree::upgrade_op later;
+  later.prepare(t, leaves, converted);
+  f.store->loop.start(later);
+  DOCTEST_REQUIRE(
+      f.store->loop.run_while([](void* p) { return *static_cast<u64*>(p) < 2; }, &converted));
+  t.dropped = true;
+  DOCTEST_REQUIRE(f.store->loop.run_until(later));
+  DOCTEST_CHECK(later.out.code == errc::tree_closed);
+  t.dropped = false;
+  for (bool while_it_edits : {false, true}) {
+    struct state {
+      btree::tree& t;
+      bool drop;
+    } s{t, while_it_edits};
+    btree::edit_all_op all;
+    all.prepare(t, {[](void* p, cbytes, std::string& v) {
+                      v += "w";
+                      static_cast<state*>(p)->t.dropped = static_cast<state*>(p)->drop;
+                      return btree::verdict::STORE;
+                    },
+                    &s});
+    f.store->loop.start(all);
+    if (!while_it_edits)
+      DOCTEST_REQUIRE(f.store->loop.run_while(
+          [](void* p) { return static_cast<btree::edit_all_op*>(p)->so_far().changed < 2; }, &all));
+    t.dropped = true;
+    DOCTEST_REQUIRE(f.store->loop.run_until(all));
+    DOCTEST_CHECK(all.out.code == errc::tree_closed);
+    t.dropped = false;
+  }
 }
 
 /// The leaf of the tree "t" that holds `key`. All pages stay at home.

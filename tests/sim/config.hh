@@ -86,8 +86,8 @@ struct config {
   u32 bulk_records = 0;                      ///< at most
   u32 multi_per_mille = 0;  ///< of the reads: multi-gets and counts
   u32 bound_per_mille = 0;  ///< of the reads and walks that have a direction: end at a bound
-  bool new_leaves[8] = {};      ///< by tree: leaves of version 2 from its creation on; else of 1
-  u16 sums[8] = {};             ///< by tree: tree_flag bits of checksums
+  bool new_leaves[8] = {};  ///< by tree: leaves of version 2 from its creation on; else of 1
+  u16 sums[8] = {};         ///< by tree: tree_flag bits of checksums
   u32 record_flags_per_mille = 0;  ///< of the writes: the user's flags are stated, and checked
   u32 upgrade_per_mille = 0;       ///< of the steps that read: upgrades, and edits of all records
   u32 grow_per_mille = 0;  ///< of the steps: the volume grows while operations are in flight

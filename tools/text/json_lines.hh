@@ -6,8 +6,8 @@
 //    Every JSON escape is understood. What is written by append_json_line reads back as the same
 //    bytes.
 //    A record may have `flags`: two hex digits, those of the value and those of the key.
-// I2 Writing is canonical: tree, key, value, flags if there are any; hex exactly where the bytes are
-//    not valid UTF-8; escapes only for '"', '\' and control characters below 0x20. The same record
+// I2 Writing is canonical: tree, key, value, flags if any; hex exactly where the bytes are not
+//    valid UTF-8; escapes only for '"', '\' and control characters below 0x20. The same record
 //    always gives the same line.
 // I3 No allocation per record once the buffers have met the largest one.
 // I4 An empty line is an error: it is not a record.

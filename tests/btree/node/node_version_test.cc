@@ -44,7 +44,8 @@ std::string image(const test_page& p) {
          hex(p, h.heap_begin, p.size() - h.heap_begin);
 }
 
-// clang-format off: a line a part
+// A line a part.
+// clang-format off
 DOCTEST_TEST_CASE("golden image of a leaf of the first version") {
   DOCTEST_CHECK(image(*golden(node_format_slotted)) ==
                 "504c636803000100|"  // magic, kind leaf, format 1
