@@ -29,8 +29,7 @@ std::unique_ptr<test_page> golden(u16 format) {
   insert_at(p->writer(), 1, as_bytes("user/bc"), 0, VALUE_COMPRESSED, as_bytes("two"));
   if (second)
     insert_at(p->writer(), 2, as_bytes("user/d"), KEY_USER_FLAGS | KEY_CHECKSUM, VALUE_CHECKSUM,
-              as_bytes("three"),
-              as_bytes("\xf5KKKKVVVV"));
+              as_bytes("three"), as_bytes("\xf5KKKKVVVV"));
   else
     insert_at(p->writer(), 2, as_bytes("user/d"), 0, 0, as_bytes("three"));
   DOCTEST_REQUIRE(p->settle() == "");
