@@ -92,10 +92,11 @@ sm::step bulk_build_op::init() {
 errc bulk_build_op::check(const bulk_source::item& r, cbytes before) {
   if (r.key.size() > max_key_bytes) return errc::key_too_large;
   if (r.value.size() > max_value_bytes) return errc::value_too_large;
+  if (errc e = check_lengths(*draft_->tree_, r.key, r.value.size(), wrong_length_); !is_ok(e))
+    return e;
   const bool first = next_ == 0 && draft_->records_ == 0;
-  if (!first && draft_->tree_->compare(before, r.key) >= 0 && !PLEACH_PLANTED("bulk_order_unchecked"))
-    return errc::not_ascending;
-  return check_lengths(*draft_->tree_, r.key, r.value.size(), wrong_length_);
+  const bool ascends = first || draft_->tree_->compare(before, r.key) < 0;
+  return ascends || PLEACH_PLANTED("bulk_order_unchecked") ? errc::ok : errc::not_ascending;
 }
 
 /// All records are looked at before the first is taken.
@@ -171,12 +172,12 @@ bulk_build_op::need bulk_build_op::feed(const bulk_source::item& r) {
     d.levels_[0]->node.open(t, 0, node_class(t, static_cast<u32>(r.key.size())), {}, d.shape_, d.leaf_format_);
   }
   bulk_level& leaf = *d.levels_[0];
-  if (!leaf.node.append(r.key, value_stored_ ? VALUE_INDIRECT : 0, stored)) {
+  const u8 flags = value_stored_ ? VALUE_INDIRECT : 0;
+  if (!leaf.node.append(r.key, flags, stored, fence_behind(r.key))) {
     PLEACH_ASSERT(leaf.node.view().count() != 0);
     roll_ = {};
     roll_.active = true;
-    const bool whole = (d.shape_.flags & NO_TRUNCATION) != 0;
-    roll_.key = as_text(whole ? r.key : shortest_separator(as_bytes(d.last_key_), r.key));
+    roll_.key = as_text(truncates() ? shortest_separator(as_bytes(d.last_key_), r.key) : r.key);
     return need::NOTHING;
   }
   value_stored_ = false;
@@ -185,6 +186,18 @@ bulk_build_op::need bulk_build_op::feed(const bulk_source::item& r) {
   ++d.records_;
   ++next_;
   return need::NOTHING;
+}
+
+bool bulk_build_op::truncates() const {
+  return (draft_->shape_.flags & NO_TRUNCATION) == 0;
+}
+
+/// RETURNS: bytes of the longest fence that may follow the record that is next.
+u32 bulk_build_op::fence_behind(cbytes key) const {
+  const tree& t = *draft_->tree_;
+  if (truncates()) return static_cast<u32>(key.size()) + 1;
+  if (next_ + 1 < from_->count()) return static_cast<u32>(from_->at(next_ + 1).key.size());
+  return t.key_bytes != 0 ? t.key_bytes : max_key_bytes;
 }
 
 /// Copies a value that goes to one extent behind the ones before it.

@@ -31,7 +31,7 @@ namespace pleach::btree {
 class bulk_source {
  public:
   struct item {
-    cbytes key;    ///< until the next but one is asked for
+    cbytes key;    ///< stays until four records behind it were asked for
     cbytes value;  ///< the caller's until the op is DONE
   };
   virtual u64 count() const = 0;
@@ -104,6 +104,8 @@ class bulk_build_op final : public sm::machine<bulk_build_op> {
 
   void begin(bulk_draft& d);
   errc check(const bulk_source::item& r, cbytes before);
+  bool truncates() const;
+  u32 fence_behind(cbytes key) const;
   need feed(const bulk_source::item& r);
   need store_value(const bulk_source::item& r);
   need roll();

@@ -120,6 +120,10 @@ sm::step bulk_commit_op::act() {
   bulk_draft& d = *draft_;
   tree& t = *d.tree_;
   context& c = *t.ctx;
+  cache::step_guard guard([this](auto&& latch) {
+    latch(*root_);
+    for (cache::descriptor* b : space_.bitmaps) latch(*b);
+  });
   for (page_addr r : d.runs_) c.engine.take_kept(space_, r);
   d.runs_.clear();
   if (!PLEACH_PLANTED("bulk_not_flushed")) c.engine.require_flush();

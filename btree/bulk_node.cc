@@ -37,14 +37,13 @@ bool bulk_node::cut_prefix(cbytes key, u32 value_bytes, u32 fence_bytes) {
       scratch());
 }
 
-bool bulk_node::append(cbytes key, u8 value_flags, cbytes value) {
+bool bulk_node::append(cbytes key, u8 value_flags, cbytes value, u32 fence_bytes) {
   const node_view n = view();
   const u32 length = static_cast<u32>(value.size());
   if (!n.fixed()) {
-    const u32 fence = static_cast<u32>(key.size()) + 1;
-    if (common_prefix(n.prefix(), key) < n.prefix().size() && !cut_prefix(key, length, fence))
+    if (common_prefix(n.prefix(), key) < n.prefix().size() && !cut_prefix(key, length, fence_bytes))
       return false;
-    const u32 reserve = round_up(fence, heap_unit(size_));
+    const u32 reserve = round_up(fence_bytes, heap_unit(size_));
     const u32 suffix = static_cast<u32>(key.size() - n.prefix().size());
     if (!n.fits_now(record_bytes(suffix, length) + reserve)) return false;
   } else if (room_for_insert(n, key, length) != room::NOW) {

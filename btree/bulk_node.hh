@@ -6,9 +6,8 @@
 // state: this one has all bits set for good, so that nothing is hashed twice.
 //
 // I1 Records and children come in ascending order, and the node is as full as they let it be.
-// I2 Whatever is in it, the high fence still fits: a leaf keeps room for one of the last key's
-//    length and one byte more; an inner node takes a child only if the next separator fits as a
-//    fence.
+// I2 Whatever is in it, the high fence still fits: a record or a child is taken only if the fence
+//    that may follow it fits, too.
 #pragma once
 
 #include <memory>
@@ -23,12 +22,11 @@ class bulk_node {
   /// An empty node of `blocks`; it may be one that was closed. `slotted_format`: of slotted leaves.
   void open(const tree& t, u8 level, u32 blocks, cbytes low, record_shape shape,
             u16 slotted_format);
-  /// Appends a record to a leaf.
+  /// Appends a record to a leaf. `fence_bytes`: of the longest fence that may follow it.
   /// RETURNS: false if it does not fit; nothing has changed then that matters.
-  bool append(cbytes key, u8 value_flags, cbytes value);
+  bool append(cbytes key, u8 value_flags, cbytes value, u32 fence_bytes);
   /// Appends a child to an inner node; the separator of the first one counts for nothing.
-  /// `fence_bytes`: of the fence that the node must still take; 0: none.
-  /// RETURNS: as append.
+  /// `fence_bytes` and RETURNS: as append.
   bool append_child(cbytes separator, page_ref child, u32 fence_bytes);
   /// Makes it the image of page `own`, as of group `lsn`. `high` null: no high fence.
   void close(page_ref own, const cbytes* high, page_ref right, lsn_t lsn);

@@ -29,20 +29,18 @@ class add_body final : public body, public btree::bulk_source {
     a.given_bytes = op.wrong_length().given;
   }
   u64 count() const override { return records.size(); }
-  item at(u64 i) override { return {key_of(i), as_bytes(records[i].value)}; }
+  item at(u64 i) override {
+    const load_record& r = records[i];
+    const btree::tree& t = tree->open->t;
+    if (!internal::has_integers(t) || !internal::fits(t, r.key, false))
+      return {as_bytes(r.key), as_bytes(r.value)};
+    std::byte* to = turned_[i % std::size(turned_)];
+    internal::turn_in(t, r.key.data(), to);
+    return {{to, r.key.size()}, as_bytes(r.value)};
+  }
 
  private:
-  /// An integer as the engine wants it, until the next but one. Another length is refused for what
-  /// it is (btree::check_lengths).
-  cbytes key_of(u64 i) {
-    const btree::tree& t = tree->open->t;
-    const std::string_view key = records[i].key;
-    if (!internal::has_integers(t) || !internal::fits(t, key, false)) return as_bytes(key);
-    std::byte* to = turned_[i % 2];
-    internal::turn_in(t, key.data(), to);
-    return {to, key.size()};
-  }
-  std::byte turned_[2][btree::max_integer_bytes];
+  std::byte turned_[4][btree::max_integer_bytes];  ///< keys of trees of integers
 };
 
 class bulk_commit_body final : public body {

@@ -479,11 +479,11 @@ class bulk_loader {
   /// REQUIRES: no operation of it is in flight.
   ~bulk_loader();
 
-  /// Appends records, in strictly ascending order of keys, the caller's until the operation is
-  /// done. One at a time; some thousand records at once are best.
-  /// ERRORS: `invalid` (not_ascending; wrong_key_length, ...) and `too_large` (a key or value) for
-  /// one of the records: none of this call was taken, and the loader goes on. After any other error
-  /// it takes nothing more: `exists` (not_empty: the tree has records), `no_space`, ...
+  /// Appends records, in strictly ascending order of keys, the tree's; the caller's until the
+  /// operation is done. One at a time; some thousand records at once are best. ERRORS: `invalid`
+  /// (not_ascending; wrong_key_length, ...) and `too_large` (a key or value) for one of the
+  /// records: none of this call was taken, and the loader goes on. After any other error it takes
+  /// nothing more: `exists` (not_empty: the tree has records), `no_space`, ...
   operation add(std::span<const load_record> records);
   /// Makes the records visible, all at once. Once; whatever its outcome the loader takes no more.
   /// ERRORS: `exists` (not_empty) if others put records into the tree meanwhile; `too_large`; ...:

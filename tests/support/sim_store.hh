@@ -33,10 +33,12 @@ struct fixture {
     DOCTEST_REQUIRE(opened);
     store = *opened;
   }
-  explicit fixture(std::shared_ptr<core> opened) : store(std::move(opened)) {}
+  /// `close_it`: false: it is the caller's to close, or to abandon.
+  explicit fixture(std::shared_ptr<core> opened, bool close_it = true)
+      : store(std::move(opened)), closes(close_it) {}
   ~fixture() {
     trees.clear();
-    DOCTEST_CHECK(store->close());
+    if (closes) DOCTEST_CHECK(store->close());
   }
   errc run(sm::op& op) {
     store->loop.start(op);
@@ -93,6 +95,7 @@ struct fixture {
   io::sim_environment env;
   io::sim_device* device = nullptr;
   std::shared_ptr<core> store;
+  bool closes = true;
   std::vector<std::shared_ptr<store_layer::open_tree>> trees;
 };
 

@@ -175,6 +175,61 @@ DOCTEST_TEST_CASE("trees of four levels, and full nodes") {
   DOCTEST_CHECK(used * 4096 < d.size() * 116 * 114 / 100);
 }
 
+DOCTEST_TEST_CASE("whole keys, and integers") {
+  for (int how = 0; how < 4; ++how) {
+    DOCTEST_CAPTURE(how);
+    pleach::store s = open_memory(128 * mib, 24 * mib);
+    pleach::tree t;
+    pleach::tree_options o;
+    o.node_bytes = how % 2 ? 4096 : 64 << 10;
+    o.prefix_compression = how != 1 && how != 2;
+    o.suffix_truncation = how == 1;
+    require_ok(s.run(s.create_tree("t", o, t)));
+    // Long keys beside short ones: the fence behind a record may be longer than its key.
+    content c = make(shapes[1], 5000, 1);
+    for (u64 i = 0; i < 600; ++i) c[bytes_of(i, i % 9 == 3 ? 1020 : 1 + i % 700)] = bytes_of(i, 30);
+    load(s, t, c);
+    require_clean(s);
+    require_same(s, t, c);
+    change(s, t, c, 4, 500);
+    require_same(s, t, c);
+    require_clean(s);
+  }
+  for (pleach::key_order order :
+       {pleach::key_order::unsigned_integers, pleach::key_order::signed_integers}) {
+    pleach::store s = open_memory(64 * mib, 24 * mib);
+    pleach::tree t;
+    pleach::tree_options o;
+    o.node_bytes = 4096;
+    o.key_bytes = 4;
+    o.order = order;
+    require_ok(s.run(s.create_tree("t", o, t)));
+    const bool with_sign = order == pleach::key_order::signed_integers;
+    std::vector<std::int32_t> numbers;
+    for (std::int32_t n = with_sign ? -9000 : 0; n < 9000; n += 3) numbers.push_back(n);
+    auto text = [](const std::int32_t& n) {
+      return std::string_view(reinterpret_cast<const char*>(&n), 4);
+    };
+    pleach::bulk_loader l(t);
+    std::vector<load_record> some;
+    for (const std::int32_t& n : numbers) some.push_back({text(n), "value"});
+    require_ok(s.run(l.add(std::span(some).first(100))));
+    require_ok(s.run(l.add(std::span(some).subspan(100))));
+    std::vector<load_record> short_one{{"abc", "value"}};
+    DOCTEST_CHECK(std::string(s.run(l.add(short_one)).name()) == "wrong_key_length");
+    require_ok(s.run(l.commit()));
+    require_clean(s);
+    pleach::cursor at(t);
+    pleach::answer a = s.run(at.first());
+    for (const std::int32_t& n : numbers) {
+      require_ok(a);
+      DOCTEST_REQUIRE(at.key() == text(n));
+      if (!at.try_next()) a = s.run(at.next());
+    }
+    DOCTEST_CHECK(a.what() == category::not_found);
+  }
+}
+
 DOCTEST_TEST_CASE("large values, with maps too") {
   pleach::store s = open_memory(200 * mib, 24 * mib);
   const u64 empty = free_blocks(s);
