@@ -84,7 +84,7 @@ sm::step bulk_build_op::init() {
   const tree& t = *draft_->tree_;
   if (errc e = t.ctx->engine.health(); !is_ok(e)) return fail(e);
   if (t.dropped) return fail(errc::tree_closed);
-  if (sum_bytes(t) != 0) return fail(errc::not_in_bulk);
+  if (sum_bytes(t) != 0 || t.counted) return fail(errc::not_in_bulk);
   if (ending_) return draft_->complete_ ? go(CLEANUP) : go(WORK);
   return draft_->complete_ ? fail(errc::invalid) : go(LOOK);
 }

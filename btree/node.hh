@@ -58,6 +58,24 @@ struct record {
 /// May a rewrite change the version of a slotted leaf? Only where the store names the feature
 /// (feature_slotted_2). Inner nodes and fixed leaves have one version.
 enum class convert : bool { NO, YES };
+/// What the records of a subtree, or of a range, add up to (aggregate.hh).
+struct aggregate {
+  u64 count = 0, digest_low = 0, digest_high = 0;
+
+  aggregate& operator+=(const aggregate& b) {
+    count += b.count;
+    digest_low += b.digest_low;
+    digest_high += b.digest_high;
+    return *this;
+  }
+  aggregate& operator-=(const aggregate& b) {
+    count -= b.count;
+    digest_low -= b.digest_low;
+    digest_high -= b.digest_high;
+    return *this;
+  }
+  friend bool operator==(const aggregate&, const aggregate&) = default;
+};
 
 struct search_result {
   u32 index;   ///< first slot whose key >= the sought one; count() if none
@@ -80,6 +98,8 @@ class node_view : public page_reader {
   bool fixed() const { return header().format == node_format_fixed; }
   /// A leaf that a rewrite could convert.
   bool old_version() const { return is_leaf() && header().format == node_format_slotted; }
+  /// An inner node whose child references carry aggregates?
+  bool aggregated() const { return header().format == node_format_aggregated; }
   record_shape shape() const {
     return {node().key_bytes, node().value_bytes,
             static_cast<u16>(node().node_flags & tree_node_flags)};
@@ -115,6 +135,12 @@ class node_view : public page_reader {
 
   // inner nodes
   page_ref child(u32 index) const;
+  /// REQUIRES: aggregated().
+  aggregate child_sum(u32 index) const;
+  /// Bytes of the value of a record of an inner node.
+  u32 child_bytes() const {
+    return sizeof(child_reference) + (aggregated() ? sizeof(child_aggregate) : 0);
+  }
   /// RETURNS: the index of the child whose range holds `key`.
   /// REQUIRES: inner, count() > 0.
   u32 find_child(cbytes key) const;
@@ -152,11 +178,12 @@ u32 node_capacity(u32 node_bytes, u32 tail_bytes = 0);
 // holds. ---
 
 /// Formats the zeroed bytes of a new page as an empty node. `high` ignored when !has_high. A leaf
-/// of a fixed `shape` is of format 2, any other one of `slotted_format`. `prefix`: empty with
-/// NO_PREFIX.
+/// of a fixed `shape` is of format 2, any other one of `slotted_format`; an inner node with
+/// `aggregated` of format 4. `prefix`: empty with NO_PREFIX.
 void format_node(page_writer w, page_addr addr, u64 store_id, tree_id_t tree, generation_t gen,
                  u8 level, cbytes low, cbytes high, bool has_high, cbytes prefix,
-                 record_shape shape = {}, u16 slotted_format = node_format_slotted);
+                 record_shape shape = {}, u16 slotted_format = node_format_slotted,
+                 bool aggregated = false);
 /// Bytes of slots or records that `changes` inserts and deletes which fit `n` move at most. What is
 /// moved twice in a group is captured once.
 u64 moved_bytes(const node_view& n, u32 changes);
@@ -195,8 +222,13 @@ bool shorten_prefix(page_writer w, u32 length, u32 spare, bytes scratch);
 // inner nodes
 /// REQUIRES: room NOW; index > 0, or the node is empty (the separator is then ignored: its key is
 /// the low fence).
-void insert_child(page_writer w, u32 index, cbytes separator, page_ref child);
+/// `sum`: of the child's records; kept only if the node is `aggregated()`.
+void insert_child(page_writer w, u32 index, cbytes separator, page_ref child,
+                  const aggregate& sum = {});
+/// Its aggregate stays.
 void set_child(page_writer w, u32 index, page_ref child);
+/// REQUIRES: aggregated().
+void set_child_sum(page_writer w, u32 index, const aggregate& sum);
 /// Removes child `index`; if it is the first, the next one becomes the first (its key becomes
 /// empty).
 /// REQUIRES: count() > 1 or index == 0.

@@ -98,14 +98,14 @@ void rewrite_record(page_writer w, u32 offset, cbytes suffix, u8 key_flags, u8 v
 
 void format_node(page_writer w, page_addr addr, u64 store_id, tree_id_t tree, generation_t gen,
                  u8 level, cbytes low, cbytes high, bool has_high, cbytes prefix,
-                 record_shape shape, u16 slotted_format) {
+                 record_shape shape, u16 slotted_format, bool aggregated) {
   const bool fixed_leaf = level == 0 && shape.fixed();
+  const u16 format = fixed_leaf                 ? node_format_fixed
+                     : level != 0 && aggregated ? node_format_aggregated
+                                                : node_format_slotted;
   std::byte* const p = w.writable(0, slot_area_begin);
-  format_header({p, w.size()}, level == 0 ? page_kind::leaf : page_kind::inner,
-                fixed_leaf   ? node_format_fixed
-                : level == 0 ? slotted_format
-                             : node_format_slotted,
-                addr, store_id, tree, gen, level);
+  format_header({p, w.size()}, level == 0 ? page_kind::leaf : page_kind::inner, format, addr,
+                store_id, tree, gen, level);
   if (fixed_leaf) return fixed::format(w, shape, low, high, has_high);
   put_shape(w, shape);
   const node_view n(w);
@@ -243,11 +243,21 @@ bool shorten_prefix(page_writer w, u32 length, u32 spare, bytes scratch) {
 
 // --- children ---
 
-void insert_child(page_writer w, u32 index, cbytes separator, page_ref child) {
+namespace {
+struct child_value {
+  child_reference child;
+  child_aggregate sum;
+};
+static_assert(sizeof(child_value) == sizeof(child_reference) + sizeof(child_aggregate));
+}  // namespace
+
+void insert_child(page_writer w, u32 index, cbytes separator, page_ref child,
+                  const aggregate& sum) {
   const node_view n(w);
   PLEACH_ASSERT(!n.is_leaf() && (index > 0 || n.count() == 0));
-  child_reference value{child.addr.raw, child.gen};
-  const cbytes raw = {reinterpret_cast<const std::byte*>(&value), sizeof value};
+  const child_value value{{child.addr.raw, child.gen},
+                          {sum.count, sum.digest_low, sum.digest_high}};
+  const cbytes raw = {reinterpret_cast<const std::byte*>(&value), n.child_bytes()};
   if (index == 0) return insert_record(w, 0, {}, 0, 0, {raw, {}});
   insert_at(w, index, separator, 0, 0, raw);
 }
@@ -260,6 +270,14 @@ void set_child(page_writer w, u32 index, page_ref child) {
   put_difference(w, at, reinterpret_cast<const std::byte*>(&value), sizeof value);
 }
 
+void set_child_sum(page_writer w, u32 index, const aggregate& sum) {
+  const node_view n(w);
+  PLEACH_ASSERT(n.aggregated() && index < n.count());
+  const child_aggregate value{sum.count, sum.digest_low, sum.digest_high};
+  const u32 at = static_cast<u32>(parse_at(n, index).value - n.base()) + sizeof(child_reference);
+  put_difference(w, at, reinterpret_cast<const std::byte*>(&value), sizeof value);
+}
+
 void erase_child(page_writer w, u32 index) {
   const node_view n(w);
   PLEACH_ASSERT(!n.is_leaf());
@@ -267,9 +285,9 @@ void erase_child(page_writer w, u32 index) {
   if (index != 0 || n.count() == 0) return;
   const u32 offset = record_offset(n, 0);
   const parsed first = parse_at(n, 0);
-  std::byte value[sizeof(child_reference)];
-  std::memcpy(value, first.value, sizeof value);
-  rewrite_record(w, offset, {}, 0, 0, {{value, sizeof value}, {}});
+  std::byte value[sizeof(child_value)];
+  std::memcpy(value, first.value, first.value_length);
+  rewrite_record(w, offset, {}, 0, 0, {{value, first.value_length}, {}});
   put_slot(w, u32{n.node().slot_begin} * slot_unit, offset, 0);
 }
 
@@ -360,6 +378,7 @@ void make_empty_leaf(page_writer w, convert c) {
   if (!n.is_leaf()) {
     w.put_le<u16>(offsetof(page_header, kind), static_cast<u16>(page_kind::leaf));
     w.put_le<u8>(offsetof(page_header, level), 0);
+    if (n.aggregated()) w.put_le<u16>(offsetof(page_header, format), node_format_slotted);
   }
   if (!n.shape().fixed()) {
     const bool newer = c == convert::YES || n.header().format == node_format_slotted_2;

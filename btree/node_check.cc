@@ -14,7 +14,8 @@ using namespace detail;
 
 namespace {
 
-constexpr u8 known_value_flags = VALUE_INDIRECT | VALUE_COMPRESSED | VALUE_EXPIRY | VALUE_CHECKSUM;
+constexpr u8 known_value_flags =
+    VALUE_INDIRECT | VALUE_COMPRESSED | VALUE_EXPIRY | VALUE_CHECKSUM;
 constexpr u32 max_level = 63;
 
 class checker {
@@ -46,7 +47,8 @@ class checker {
       return "page kind";
     leaf_ = h.level == 0;
     const bool of_leaves = h.format == node_format_fixed || h.format == node_format_slotted_2;
-    if (h.format != node_format_slotted && !(leaf_ && of_leaves)) return "node format";
+    if (h.format != node_format_slotted && !(leaf_ ? of_leaves : h.format == node_format_aggregated))
+      return "node format";
     flag_bytes_ = flag_bytes_of(h.format);
     if (leaf_ != (kind == static_cast<u16>(page_kind::leaf)) || h.level > max_level) return "level";
     payload_end_ = n_.payload_end();
@@ -130,7 +132,7 @@ class checker {
     if ((key_flags & ~known) != 0) return "key flags";
     if (!leaf_) {
       if (flags != 0) return "value flags";
-      if (r.value_length != sizeof(child_reference)) return "child reference length";
+      if (r.value_length != n_.child_bytes()) return "child reference length";
       const page_addr child(load_le<u64>(r.value));
       if (child.block() == 0 || child.block() + child.blocks() > u64{1} << 56)
         return "child address";
@@ -140,7 +142,9 @@ class checker {
     const u32 attached = flag_bytes_ == 1 ? attached_bytes(key_flags, flags) : 0;
     const u32 beside = attached + (flags & VALUE_EXPIRY ? 8 : 0);
     if (flags & VALUE_INDIRECT) {
-      if (r.value_length != sizeof(value_reference) + beside) return "value reference length";
+      const u32 length = sizeof(value_reference) + beside;
+      if (r.value_length != length && r.value_length != length + value_content_bytes)
+        return "value reference length";
     } else if (r.value_length < beside) {
       return "value length";
     }

@@ -47,6 +47,9 @@
 // `prefix_length` is what the fences share: every key begins with it, and stores it all the same,
 // whether the tree cuts prefixes off or not.
 //
+// Format 4, inner with aggregates: as format 1, for the inner nodes of trees with TREE_COUNTED; the
+// value of a record is a 12-byte child reference and a 24-byte child_aggregate.
+//
 // Fixed and variable parts of a tree's leaves are told by `key_bytes` and `value_bytes` in every
 // page of the tree, inner ones too: a root that becomes a leaf again must know its layout.
 #pragma once
@@ -112,6 +115,14 @@ struct child_reference {
 };
 static_assert(sizeof(child_reference) == 12);
 
+/// Behind the child reference in nodes of format 4: of all records below the child.
+struct child_aggregate {
+  le64 count;
+  le64 digest_low;   ///< sums of the records' digests, modulo 2^64 each; zero in trees without
+  le64 digest_high;  ///< TREE_DIGEST
+};
+static_assert(sizeof(child_aggregate) == 24);
+
 /// The value of a record with VALUE_INDIRECT: an immutable extent of raw bytes, or the map of
 /// several (value_map_format.hh).
 struct value_reference {
@@ -122,6 +133,9 @@ struct value_reference {
   le64 checksum;  ///< XXH3-64 of the value, or of all blocks of the map
 };
 inline constexpr u32 value_in_map = 1u << 31;
+/// In a tree with digests XXH3-64 of the value stands behind the reference to one with a map. The
+/// length says whether it does.
+inline constexpr u32 value_content_bytes = 8;
 static_assert(sizeof(value_reference) == 32);
 
 inline constexpr u16 node_format_slotted = 1;
@@ -130,6 +144,7 @@ inline constexpr u16 node_format_slotted_2 = 3;
 /// What a record of format 3 may have behind its value: user flags, two checksums.
 inline constexpr u32 record_sum_bytes = 4;
 inline constexpr u32 max_attached_bytes = 1 + 2 * record_sum_bytes;
+inline constexpr u16 node_format_aggregated = 4;
 inline constexpr u32 max_fixed_key_bytes = 256;
 inline constexpr u32 max_fixed_value_bytes = 65535;
 inline constexpr u32 max_fixed_places = 65535;
@@ -160,6 +175,8 @@ enum tree_flag : u16 {
   TREE_FIXED_LEAVES = 1,  ///< its leaves are of format 2
   TREE_KEY_SUMS = 8,      ///< its records have checksums of their keys: its leaves are of format 3
   TREE_VALUE_SUMS = 16,   ///< the same of their values
+  TREE_COUNTED = 2,       ///< its inner nodes are of format 4
+  TREE_DIGEST = 4,        ///< and carry digests too; only with TREE_COUNTED
   TREE_NO_PREFIX = 32,
   TREE_NO_TRUNCATION = 64,
 };

@@ -243,6 +243,11 @@ page_ref node_view::child(u32 index) const {
   return {page_addr(load_le<u64>(r.value)), load_le<u32>(r.value + 8)};
 }
 
+aggregate node_view::child_sum(u32 index) const {
+  const std::byte* const at = parse_at(*this, index).value + sizeof(child_reference);
+  return {load_le<u64>(at), load_le<u64>(at + 8), load_le<u64>(at + 16)};
+}
+
 u32 node_view::find_child(cbytes key) const {
   if (count() == 1) return 0;
   const search_result r = order_ == nullptr ? find_from(*this, 1, key) : find_registered(1, key);

@@ -92,6 +92,8 @@ bool adopt(tree& t, const tree_record& record, std::string_view comparator) {
   t.key_bytes = record.key_bytes;
   t.value_bytes = record.value_bytes;
   t.order_number = record.order;
+  t.counted = (record.flags & TREE_COUNTED) != 0;
+  t.digest = (record.flags & TREE_DIGEST) != 0;
   t.fixed_leaves = (record.flags & TREE_FIXED_LEAVES) != 0;
   t.key_sums = (record.flags & TREE_KEY_SUMS) != 0;
   t.value_sums = (record.flags & TREE_VALUE_SUMS) != 0;
@@ -119,8 +121,9 @@ bool parse_tree_record(cbytes value, tree_record& out, std::string_view* compara
          order_possible(out.order, out.key_bytes) && out.node_blocks >= 1 &&
          out.node_blocks <= max_page_blocks &&
          lengths_possible(out.node_blocks, out.key_bytes, out.value_bytes, sum_bytes(out)) &&
-         (out.flags & ~(TREE_FIXED_LEAVES | TREE_KEY_SUMS | TREE_VALUE_SUMS | TREE_NO_PREFIX |
-                        TREE_NO_TRUNCATION)) == 0 &&
+         (out.flags & ~(TREE_FIXED_LEAVES | TREE_COUNTED | TREE_DIGEST | TREE_KEY_SUMS |
+                        TREE_VALUE_SUMS | TREE_NO_PREFIX | TREE_NO_TRUNCATION)) == 0 &&
+         ((out.flags & TREE_DIGEST) == 0 || (out.flags & TREE_COUNTED) != 0) &&
          ((out.flags & TREE_FIXED_LEAVES) == 0 ||
           (out.key_bytes != 0 && out.value_bytes != 0 && sum_bytes(out) == 0));
 }

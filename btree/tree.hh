@@ -14,10 +14,12 @@
 
 namespace pleach::btree {
 
+inline constexpr u32 max_height = 16;
+
 /// Counters of one store's trees; restarts by cause (each is bounded: see write_op.hh).
 struct tree_statistics {
-  u64 reads = 0, multi_gets = 0, counts = 0, read_ahead = 0, writes = 0, inserts = 0, replaces = 0,
-      deletes = 0;
+  u64 reads = 0, multi_gets = 0, counts = 0, sums = 0, read_ahead = 0, writes = 0, inserts = 0,
+      replaces = 0, deletes = 0;
   u64 cookie_hits = 0, cookie_misses = 0;
   u64 splits = 0, growths = 0, push_downs = 0, compactions = 0, merges = 0, unlinks = 0,
       pull_ups = 0;
@@ -67,6 +69,8 @@ struct tree {
   const registered_order* order = nullptr;  ///< of ORDER_REGISTERED; the context's
   bool fixed_leaves = false;  ///< of format 2: records have no flags and no attachments
   bool key_sums = false, value_sums = false;  ///< its records have checksums (record_extras.hh)
+  bool counted = false;  ///< its child references carry aggregates
+  bool digest = false;   ///< with digests
   bool dropped = false;
   std::string name;
 

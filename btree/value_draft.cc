@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "be/base/checksum.hh"
 #include "be/base/planted.hh"
 
 namespace pleach::btree {
@@ -13,7 +12,7 @@ value_draft::~value_draft() {
   PLEACH_ASSERT(map_.runs.empty() && kept_map_.empty());
 }
 
-void value_draft::begin(context& c, tree_id_t tree, cbytes key, u64 expected) {
+void value_draft::begin(context& c, tree_id_t tree, cbytes key, u64 expected, bool content) {
   PLEACH_ASSERT(map_.runs.empty() && kept_map_.empty());
   ctx_ = &c;
   map_ = {};
@@ -21,6 +20,7 @@ void value_draft::begin(context& c, tree_id_t tree, cbytes key, u64 expected) {
   map_.key_hash = hash64(key);
   expected_ = expected;
   written_ = room_ = map_checksum_ = 0;
+  content_ = content ? std::make_unique<hash64_stream>() : nullptr;
   tail_bytes_ = 0;
   run_blocks_ = std::max(c.max_run_blocks / value_chunk_blocks, 1u) * value_chunk_blocks;
   sealed_ = false;
@@ -253,6 +253,7 @@ sm::step draft_op::written() {
     return go(NEXT);
   }
   d.written_ += piece_.size();
+  if (d.content_) d.content_->add(piece_);
   if (from_tail_) {
     d.tail_bytes_ = 0;
   } else {

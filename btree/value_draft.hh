@@ -23,6 +23,7 @@
 
 #include <memory>
 
+#include "be/base/checksum.hh"
 #include "btree/tree.hh"
 #include "btree/value_map.hh"
 #include "txn/alloc_op.hh"
@@ -37,9 +38,10 @@ class value_draft {
   ~value_draft();  // REQUIRES: taken, abandoned or given back
 
   /// `expected`: bytes of the whole value, 0 if unknown; a wrong number costs only time.
-  void begin(context& c, tree_id_t tree, cbytes key, u64 expected);
+  /// `content`: the hash of all of it will be asked for.
+  void begin(context& c, tree_id_t tree, cbytes key, u64 expected, bool content = false);
   /// What is appended is to replace the bytes of the value `base` of the same key from `from` on;
-  /// the value may become longer. After `begin`, once.
+  /// the value may become longer. After `begin` without `content`, once.
   /// REQUIRES: `from` is at a chunk of the value, or its end is. Before sealing, what was appended
   /// must end at a chunk of `map`, at its end, or behind it.
   void patch(const value_reference& base, const value_map& map, u64 from);
@@ -62,6 +64,9 @@ class value_draft {
   /// Runs of the map that the draft itself has reserved and written: all, if it is no patch.
   const std::vector<page_addr>& own_runs() const { return spliced() ? base_->own : map_.runs; }
   value_reference reference(generation_t gen) const;
+  /// RETURNS: XXH3-64 of the value.
+  /// REQUIRES: it was begun with `content`.
+  u64 content() const { return content_->value(); }
   bool patches() const { return base_ != nullptr; }
   /// Of a patch: the value that it changes, and those of its runs that the new one has not.
   const value_reference& base() const { return base_->reference; }
@@ -96,6 +101,7 @@ class value_draft {
   u64 room_ = 0;  ///< blocks of all runs
   std::vector<page_addr> kept_map_;
   u64 map_checksum_ = 0;
+  std::unique_ptr<hash64_stream> content_;  ///< of the first written_ bytes; null: not wanted
   std::unique_ptr<std::byte[]> tail_;  ///< what is appended beyond written_, less than a chunk
   u32 tail_bytes_ = 0;
   u32 run_blocks_ = 0;  ///< length of run to ask for; shorter once space turned out to be in pieces

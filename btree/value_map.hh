@@ -45,6 +45,11 @@ struct value_map {
 /// RETURNS: false if the reference cannot be one of this version (its bytes come from the device).
 bool sound_reference(const value_reference& r, u64 volume_blocks);
 
+/// Does XXH3-64 of the value stand behind the reference to it?
+inline bool has_content(const record& r) {
+  return (r.value_flags & VALUE_INDIRECT) != 0 &&
+         r.value.size() == sizeof(value_reference) + value_content_bytes;
+}
 /// What tells a value from the one that it is replaced by: its reference; of an inline value its
 /// length and hash, with `count` 0.
 value_reference identify(const record& r);

@@ -73,7 +73,7 @@ sm::step patch_op::found() {
   if (p.at > p.value.total) return fail(errc::invalid);
   p.based = true;
   p.start = 0;
-  if (btree::has_map(p.value.value)) {
+  if (btree::has_map(p.value.value) && !p.t->digest) {
     p.start = p.at / value_chunk_bytes * value_chunk_bytes;
     p.draft.patch(p.value.value, p.reader.map(), p.start);
   }
@@ -83,7 +83,8 @@ sm::step patch_op::found() {
 /// Bytes of the present value that go to the draft as they are.
 sm::step patch_op::copy_range(u64 from, u64 to) {
   value_patch& p = *patch_;
-  p.copied.resize(to - from);
+  p.copy_end = to;
+  p.copied.resize(std::min(to - from, piece_bytes));
   p.value.offset = from;
   p.value.to = p.copied;
   return go(READ);
@@ -113,8 +114,10 @@ sm::step patch_op::copy() {
 }
 
 sm::step patch_op::copied() {
+  const u64 end = patch_->value.offset + patch_->copied.size();
   patch_->copied = {};
   if (!is_ok(patch_->writer.out.code)) return fail(patch_->writer.out.code);
+  if (end < patch_->copy_end) return copy_range(end, patch_->copy_end);
   return behind_ ? close() : go(DATA);
 }
 

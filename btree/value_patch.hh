@@ -15,6 +15,9 @@
 // So what is written of a large value is the range and at most two chunks. Memory: the bytes before
 // or behind the range that are copied, at most a chunk, or all of a value without a map (1 MiB).
 //
+// In a tree with digests all of the value is read and written anew, a piece at a time: its content
+// hash takes all of its bytes.
+//
 // I1 All reads are of one value: the first pins it, and the upsert is `conflict` over another one.
 // I2 A patch that failed takes no more: what it has reserved goes back when its draft does.
 #pragma once
@@ -40,6 +43,7 @@ struct value_patch {
   u64 start = 0;  ///< of the value, where the draft begins
   u64 given = 0;  ///< bytes of the caller
   std::vector<std::byte> copied;
+  u64 copy_end = 0;  ///< copying goes on until there
   read_op reader;
   draft_op writer;
   write_item item;
@@ -56,7 +60,7 @@ struct value_patch {
   X(FOUND, NOWAIT, READ, DATA, CLEANUP)           \
   X(READ, WAIT, COPY, CLEANUP)                    \
   X(COPY, WAIT, COPIED, CLEANUP)                  \
-  X(COPIED, NOWAIT, DATA, SEAL, COMMIT, CLEANUP)  \
+  X(COPIED, NOWAIT, READ, DATA, SEAL, COMMIT, CLEANUP) \
   X(DATA, WAIT, WRITTEN, CLEANUP)                 \
   X(WRITTEN, NOWAIT, READ, SEAL, COMMIT, CLEANUP) \
   X(SEAL, WAIT, COMMIT, CLEANUP)                  \
@@ -89,6 +93,7 @@ class patch_op final : public sm::machine<patch_op> {
   sm::step commit();
   sm::step cleanup();
   sm::step close();
+  static constexpr u64 piece_bytes = 1 << 20;
   sm::step copy_range(u64 from, u64 to);
   void prepare_read();
 

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "be/space_policy.hh"
+#include "btree/aggregate.hh"
 #include "btree/load_op.hh"
 #include "btree/record_extras.hh"
 #include "btree/value_read_op.hh"
@@ -20,6 +21,7 @@ struct verifier::expectation {
   bool has_high;
   bool dropping;
   const std::function<void(cbytes key, cbytes value)>* each;
+  std::optional<aggregate> sum{};  ///< that the parent keeps
 };
 
 namespace {
@@ -51,6 +53,13 @@ class extent_check_op final : public sm::machine<extent_check_op> {
       value_op_.prepare_map(c, ref);
     else
       value_op_.prepare(c, ref, 0, ref.length, nullptr);
+  }
+  /// Reads bytes [from, from + to.size()) to `to`.
+  void prepare_part(context& c, const value_reference& ref, u64 from, bytes to) {
+    reset();
+    value_op_.reset();
+    ctx_ = &c;
+    value_op_.prepare(c, ref, from, to.size(), to.data());
   }
   const value_map& map() const { return value_op_.map(); }
   sm::step tick(phase p) noexcept {
@@ -213,6 +222,10 @@ void verifier::check_page(const expectation& e) {
             fmt::format("corrupt: it belongs to tree {}, not {}", u64{n.header().tree_id}, e.id));
   const record_shape shape = leaf_shape(record_);
   if (n.shape() != shape) problem(where, "corrupt: its layout is not its tree's");
+  const bool counted = (record_.flags & TREE_COUNTED) != 0;
+  if (!n.is_leaf() && n.aggregated() != counted)
+    problem(where, counted ? "corrupt: a node without aggregates in a counted tree"
+                           : "corrupt: a node with aggregates in a tree without");
   if (e.level >= 0 && n.level() != static_cast<u32>(e.level)) {
     problem(where,
             fmt::format("corrupt: its level is {}, its parent expects {}", n.level(), e.level));
@@ -226,6 +239,7 @@ void verifier::check_page(const expectation& e) {
   if (!high_agrees && !right_edge)
     problem(where, "corrupt: its high fence is not its parent's next separator");
 
+  if (n.is_leaf() || n.aggregated() == counted) check_sum(e, n, where);
   if (order_ != nullptr) check_order(node_view(d->reader(), order_), where);
   std::byte key[max_key_bytes];
   if (n.is_leaf()) {
@@ -234,7 +248,12 @@ void verifier::check_page(const expectation& e) {
     tree summed(ctx_);
     adopt(summed, record_);
     summed.id = e.id;
-    std::vector<std::pair<std::string, value_reference>> extents;
+    struct extent {
+      std::string key;
+      value_reference ref;
+      std::optional<u64> content;
+    };
+    std::vector<extent> extents;
     for (u32 i = 0; i < n.count(); ++i) {
       record r = n.at(i);
       u32 length = n.copy_key(i, key);
@@ -250,7 +269,11 @@ void verifier::check_page(const expectation& e) {
         value_reference ref;
         std::memcpy(&ref, r.value.data(), sizeof ref);
         tree_bytes_ += ref.length;
-        extents.emplace_back(text({key, length}), ref);
+        extents.push_back({text({key, length}), ref, {}});
+        if (has_content(r))
+          extents.back().content = load_le<u64>(r.value.data() + sizeof ref);
+        else if ((record_.flags & TREE_DIGEST) && has_map(ref))
+          problem(where, "corrupt: a value with a map has no content hash, in a tree with digests");
       } else {
         tree_bytes_ += r.value.size();
         if (record_.value_bytes != 0 && r.value.size() != record_.value_bytes)
@@ -261,7 +284,8 @@ void verifier::check_page(const expectation& e) {
     }
     step.reset();
     load.release();
-    for (auto& [k, ref] : extents) check_extent(e, as_bytes(k), ref);
+    for (const extent& x : extents)
+      check_extent(e, as_bytes(x.key), x.ref, x.content ? &*x.content : nullptr);
     return;
   }
   if (n.count() == 0) problem(where, "corrupt: an inner node without children");
@@ -271,6 +295,7 @@ void verifier::check_page(const expectation& e) {
   for (u32 i = 0; i < n.count(); ++i) {
     expectation c{e.tree,     e.id,       n.child(i), static_cast<i32>(n.level()) - 1, low, e.high,
                   e.has_high, e.dropping, e.each};
+    if (n.aggregated()) c.sum = n.child_sum(i);
     if (i + 1 < n.count()) {
       c.high = text({key, n.copy_key(i + 1, key)});
       c.has_high = true;
@@ -299,7 +324,37 @@ void verifier::check_order(const node_view& n, const std::string& where) {
   }
 }
 
-void verifier::check_extent(const expectation& e, cbytes key, const value_reference& ref) {
+/// What the parent says that this page adds up to. (A wrong sum is one problem: each is compared
+/// with the page's own entries, not with all that is below.)
+void verifier::check_sum(const expectation& e, const node_view& n, const std::string& where) {
+  if (!e.sum || e.dropping) return;
+  const aggregate found = sum_of(n, (record_.flags & TREE_DIGEST) != 0);
+  if (found.count != e.sum->count)
+    problem(where, fmt::format("corrupt: its parent counts {} records below it, found {}",
+                               e.sum->count, found.count));
+  else if (!(found == *e.sum))
+    problem(where, fmt::format(
+                       "corrupt: its digest is {:016x}{:016x}, its parent says {:016x}{:016x}",
+                       found.digest_high, found.digest_low, e.sum->digest_high, e.sum->digest_low));
+}
+
+/// RETURNS: does the value, which agrees with its map, have this hash?
+bool verifier::check_content(const value_reference& ref, u64 content) {
+  std::vector<std::byte> part(std::min<u64>(ref.length, value_chunk_bytes));
+  hash64_stream hash;
+  for (u64 at = 0; at < ref.length; at += part.size()) {
+    part.resize(std::min<u64>(part.size(), ref.length - at));
+    extent_check_op op;
+    op.prepare_part(ctx_, ref, at, part);
+    ctx_.loop.start(op);
+    if (status s = ctx_.loop.run_until(op); !s || !is_ok(op.out.code)) return false;
+    hash.add(part);
+  }
+  return hash.value() == content;
+}
+
+void verifier::check_extent(const expectation& e, cbytes key, const value_reference& ref,
+                            const u64* content) {
   page_addr run(ref.run);
   std::string where = fmt::format("extent {}+{} of tree {}, key \"{}\"", run.block(), run.blocks(),
                                   e.tree, as_text(key).substr(0, 64));
@@ -330,7 +385,8 @@ void verifier::check_extent(const expectation& e, cbytes key, const value_refere
     for (page_addr r : op.map().runs)
       if (!mark(r.block(), r.blocks(), where)) return;
   }
-  reads(false);
+  if (reads(false) && content != nullptr && !check_content(ref, *content))
+    problem(where, "corrupt: its content hash is another one");
 }
 
 /// What is reachable against what the bitmaps say, both ways.

@@ -2,7 +2,8 @@
 //
 // Every page that is reachable from the root block is loaded (so identity, sum and `check_node` are
 // verified), and compared with what its parent says: level, both fences, tree. Records are
-// recounted; extents of large values are read against their checksums. What is reachable is marked,
+// recounted; extents of large values are read against their checksums, aggregates are compared with
+// what the child adds up to. What is reachable is marked,
 // one bit a block, and compared with the bitmap pages both ways.
 //
 // Blocking; runs the reactor. Memory: one bit per block of the volume (32 MiB a TiB), and the pages
@@ -39,7 +40,10 @@ class verifier {
                   const std::function<void(cbytes key, cbytes value)>& each);
   void check_page(const expectation& e);
   void check_order(const node_view& n, const std::string& where);
-  void check_extent(const expectation& e, cbytes key, const value_reference& ref);
+  void check_sum(const expectation& e, const node_view& n, const std::string& where);
+  void check_extent(const expectation& e, cbytes key, const value_reference& ref,
+                    const u64* content);
+  bool check_content(const value_reference& ref, u64 content);
   void check_space();
   void check_group(u64 group, cbytes page, u64 volume_blocks);
   bool mark(u64 block, u64 blocks, const std::string& where);

@@ -7,10 +7,6 @@
 
 namespace pleach::btree {
 
-namespace {
-constexpr u32 fanout_value = sizeof(child_reference);
-}
-
 page_writer write_applier::change(cache::descriptor& d, bool structure) {
   page_writer w = engine_.write(d);
   if (structure && !PLEACH_PLANTED("structure_version_kept"))
@@ -126,13 +122,14 @@ cbytes write_applier::stored_value(write_item& item, u8& flags) {
   page_ref run =
       engine_.take_run_at(op_.space_, op_.space_.runs[static_cast<u32>(item.extent)].addr);
   engine_.require_flush();
-  reference_.length = item.value_bytes();
-  reference_.run = run.addr.raw;
-  reference_.count = 1;
-  reference_.gen = run.gen;
-  reference_.checksum = hash64(item.value);
+  value_reference& ref = stored_.ref;
+  ref.length = item.value_bytes();
+  ref.run = run.addr.raw;
+  ref.count = 1;
+  ref.gen = run.gen;
+  ref.checksum = hash64(item.value);
   flags = VALUE_INDIRECT;
-  return {reinterpret_cast<const std::byte*>(&reference_), sizeof reference_};
+  return {reinterpret_cast<const std::byte*>(&ref), sizeof ref};
 }
 
 /// The runs of a value with a map, and the map: reserved and written, now the store's.
@@ -142,21 +139,25 @@ cbytes write_applier::stored_draft(write_item& item, u8& flags) {
   engine_.take_kept(op_.space_, d.map_run());
   engine_.require_flush();
   engine_.require_feature(feature_value_maps);
-  reference_ = d.reference(static_cast<generation_t>(engine_.lsn()));
+  stored_.ref = d.reference(static_cast<generation_t>(engine_.lsn()));
   // The next change of the same key in this batch frees it again.
-  if (op_.items_.size() > 1) op_.large().maps.push_back({reference_, d.map().runs});
+  if (op_.items_.size() > 1) op_.large().maps.push_back({stored_.ref, d.map().runs});
+  if (item.t->order != nullptr) taken_ = d.own_runs();
   d.taken();
   flags = VALUE_INDIRECT;
-  return {reinterpret_cast<const std::byte*>(&reference_), sizeof reference_};
+  const std::byte* const at = reinterpret_cast<const std::byte*>(&stored_);
+  if (!item.t->digest) return {at, sizeof stored_.ref};
+  stored_.content = d.content();
+  return {at, sizeof stored_};
 }
 
 /// Of a change that derailed: the runs that `stored_value` took.
 void write_applier::give_back_value(const write_item& item, u8 flags) {
   if ((flags & VALUE_INDIRECT) == 0) return;
   if (item.draft != nullptr)
-    for (page_addr run : item.draft->map().runs)
-      engine_.free_run(op_.space_, {run, reference_.gen});
-  engine_.free_run(op_.space_, {page_addr(reference_.run), reference_.gen});
+    for (page_addr run : taken_)
+      engine_.free_run(op_.space_, {run, stored_.ref.gen});
+  engine_.free_run(op_.space_, {page_addr(stored_.ref.run), stored_.ref.gen});
 }
 
 void write_applier::drop_extent(const record& old) {
@@ -189,12 +190,26 @@ record_extras write_applier::extras_of(const write_item& item, cbytes value, con
   return x;
 }
 
+/// A change of the leaf of the path is one of the sums of all its ancestors.
+void write_applier::add_to_path(const tree& t, resident_path& path, const aggregate& more) {
+  if (!t.counted || more == aggregate{}) return;
+  for (u32 l = 1; l < path.height; ++l) {
+    page_writer w = change(*path.page[l], false);
+    aggregate sum = node_view(w).child_sum(path.slot[l]);
+    sum += more;
+    set_child_sum(w, path.slot[l], sum);
+  }
+}
+
 void write_applier::insert_or_replace(write_item& item, resident_path& path) {
+  const tree& t = *item.t;
   u8 flags;
   cbytes value = stored_value(item, flags);
   u32 length = static_cast<u32>(value.size());
   bytes scratch{ctx_.scratch, ctx_.scratch_bytes};
   record_extras extras;
+  aggregate added, removed;
+  if (t.counted) added = record_sum(item.key, record{0, flags, {}, value}, t.digest);
   {
     cache::descriptor& d = *path.page[0];
     node_view n = item.t->view(d);
@@ -207,6 +222,7 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
       if (item.old_value && !(old.value_flags & VALUE_INDIRECT))
         item.old_value->assign(reinterpret_cast<const char*>(old.value.data()), old.value.size());
       room there = room_for_replace(n, r.index, length, extras.size);
+      if (t.counted) removed = record_sum(item.key, old, t.digest);
       page_writer w = change(d, false);
       drop_extent(old);
       if (there == room::AFTER_COMPACTION) {
@@ -216,11 +232,16 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
       if (there != room::NONE) {
         replace_value(w, r.index, extras.key_flags, flags | extras.value_flags, value,
                       extras.attached());
+        added -= removed;
+        add_to_path(t, path, added);
         return add_counts(*item.t, 0, grown);
       }
       // Too large for its leaf: out, and in again as if new.
       add_counts(*item.t, -1, grown - static_cast<i64>(item.key.size() + item.value_bytes()));
       erase_at(w, r.index);
+      aggregate less;
+      less -= removed;
+      add_to_path(t, path, less);
       d.ascending = 0;
     } else {
       extras = extras_of(item, value, nullptr);
@@ -251,6 +272,7 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
     }
     insert_at(w, r.index, item.key, extras.key_flags, flags | extras.value_flags, value,
               extras.attached());
+    add_to_path(t, path, added);
     d.ascending = at_end ? static_cast<u16>(std::min<u32>(d.ascending + 1u, 1000)) : 0;
     break;
   }
@@ -267,9 +289,12 @@ void write_applier::erase(write_item& item, resident_path& path) {
   if (item.old_value && !(old.value_flags & VALUE_INDIRECT))
     item.old_value->assign(reinterpret_cast<const char*>(old.value.data()), old.value.size());
   add_counts(*item.t, -1, -static_cast<i64>(item.key.size() + value_bytes(old)));
+  aggregate less;
+  if (item.t->counted) less -= record_sum(item.key, old, item.t->digest);
   page_writer w = change(d, false);
   drop_extent(old);
   erase_at(w, r.index);
+  add_to_path(*item.t, path, less);
   d.ascending = 0;
   if (path.height == 1) return;
   if (n.count() == 0) {
@@ -354,10 +379,10 @@ bool write_applier::make_space(tree& t, resident_path& path, u32 level, cbytes k
   cbytes separator{at.separator, at.separator_length};
   cache::descriptor& parent = *path.page[level + 1];
   node_view up(parent.reader());
-  room there = room_for_insert(up, separator, fanout_value);
+  room there = room_for_insert(up, separator, up.child_bytes());
   if (there == room::NONE) {
     // The caller descends again and comes back with a parent that has room.
-    return make_space(t, path, level + 1, separator, path.slot[level + 1] + 1, fanout_value,
+    return make_space(t, path, level + 1, separator, path.slot[level + 1] + 1, up.child_bytes(),
                       ascending && path.slot[level + 1] + 1 == up.count());
   }
   return split(t, path, level, at);
@@ -381,11 +406,13 @@ bool write_applier::push_down(tree& t, resident_path& path) {
   le64 counted = node_view(root.reader()).node().byte_count;
   std::memset(w.writable(node_header_offset, root.size() - node_header_offset), 0,
               root.size() - node_header_offset);
-  format_node(w, root.addr, ctx_.pages.store_id(), t.id, root.gen, level, {}, {}, false, {},
-              shape);
+  format_node(w, root.addr, ctx_.pages.store_id(), t.id, root.gen, level, {}, {}, false, {}, shape,
+              node_format_slotted, t.counted);
   w.put_le<u64>(node_header_offset + offsetof(node_header, record_count), records);
   w.put_le<u64>(node_header_offset + offsetof(node_header, byte_count), counted);
-  insert_child(w, 0, {}, ref);
+  aggregate sum;
+  if (t.counted) sum = sum_of(node_view(child.reader()), t.digest);
+  insert_child(w, 0, {}, ref, sum);
   t.height_hint = level + 1u;
   return true;
 }
@@ -417,14 +444,22 @@ bool write_applier::split(tree& t, resident_path& path, u32 level, const split_p
   page_ref right_ref{right.addr, right.gen};
   cbytes separator{at.separator, at.separator_length};
   page_writer p = change(parent, true);
-  if (room_for_insert(node_view(parent.reader()), separator, fanout_value) ==
-      room::AFTER_COMPACTION)
+  node_view up(p);
+  if (room_for_insert(up, separator, up.child_bytes()) == room::AFTER_COMPACTION)
     compact(p, scratch, &separator);
   page_writer l = change(left, true);
   page_writer r = change(right, true);
   split_node(l, r, at, {left.addr, left.gen}, right_ref, ctx_.pages.store_id(), scratch,
              conversion({&left}));
-  insert_child(p, path.slot[level + 1] + 1, separator, right_ref);
+  u32 slot = path.slot[level + 1];
+  aggregate moved;
+  if (t.counted) moved = sum_of(node_view(r), t.digest);
+  insert_child(p, slot + 1, separator, right_ref, moved);
+  if (t.counted && !PLEACH_PLANTED("aggregate_not_split")) {
+    aggregate stays = up.child_sum(slot);
+    stays -= moved;
+    set_child_sum(p, slot, stays);
+  }
   if (at.insert_right && node_view(r).count() == 0) right.ascending = left.ascending;
   return true;
 }
@@ -541,7 +576,13 @@ bool write_applier::merge_pair(resident_path& path, u32 level, u32 left_slot) {
               {ctx_.scratch, ctx_.scratch_bytes}, conversion({a, b}));
   a->ascending = 0;
   free_page(*b);
-  erase_child(change(parent, true), left_slot + 1);
+  page_writer p = change(parent, true);
+  if (up.aggregated()) {
+    aggregate both = up.child_sum(left_slot);
+    both += up.child_sum(left_slot + 1);
+    set_child_sum(p, left_slot, both);
+  }
+  erase_child(p, left_slot + 1);
   path.page[level] = a;
   path.slot[level + 1] = left_slot;
   ++ctx_.stats.merges;
@@ -589,6 +630,7 @@ void write_applier::create_root(write_item& item) {
   u16 format = sum_bytes(rec) != 0 ? node_format_slotted_2 : item.slotted_format;
   if (slotted && format == node_format_slotted_2) engine_.require_feature(feature_slotted_2);
   if (sum_bytes(rec) != 0) engine_.require_feature(feature_record_extras);
+  if (rec.flags & TREE_COUNTED) engine_.require_feature(feature_aggregates);
   format_root(change(page, true), page.addr, ctx_.pages.store_id(), rec.id, page.gen,
               leaf_shape(rec), format);
   item.value = {reinterpret_cast<const std::byte*>(&op_.created_), item.value.size()};

@@ -5,6 +5,7 @@
 //       loop:
 //         if the leaf has room (now, or after compaction): change it; break
 //         make_space(path, leaf)                          # then descend again
+//       counted tree: add the difference to the aggregates on the path
 //       if the leaf is empty now: unlink it
 //     merge sparse neighbours; write the counts into the roots
 //
@@ -19,12 +20,11 @@
 // contradicted itself, the change is left out and the op ends with `corrupt`.
 #pragma once
 
+#include "btree/aggregate.hh"
 #include "btree/record_extras.hh"
 #include "btree/write_op.hh"
 
 namespace pleach::btree {
-
-inline constexpr u32 max_height = 16;
 
 /// The resident path to a key: `page[0]` is the leaf, `slot[l]` the index of page[l - 1] in
 /// page[l].
@@ -84,6 +84,7 @@ class write_applier {
     return find_page(min_blocks, best, run);
   }
   cache::descriptor& new_page(u32 min_blocks);
+  void add_to_path(const tree& t, resident_path& path, const aggregate& more);
   void add_counts(tree& t, i64 records, i64 bytes);
   void flush_counts();
 
@@ -92,7 +93,8 @@ class write_applier {
   txn::engine& engine_;
   tree* counted_ = nullptr;
   i64 records_ = 0, bytes_ = 0;
-  value_reference reference_{};
+  stored_reference stored_{};
+  std::vector<page_addr> taken_;  ///< runs of the draft of a change that may derail
 };
 
 }  // namespace pleach::btree

@@ -62,6 +62,7 @@ void write_op::enter_by_cookie() {
   if (near_->empty()) return;
   write_item& item = items_.front();
   tree& t = *item.t;
+  if (t.counted) return;  // every change is one of the ancestors too
   cache::descriptor* leaf = near_->leaf(t);
   cache::descriptor* root = ctx_->pages.find_resident(t.root);
   if (leaf == nullptr || root == nullptr || !t.view(*leaf).covers(item.key) ||

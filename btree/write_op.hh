@@ -24,7 +24,8 @@
 // I2 All pages on all paths are pinned, so descents in ACT meet resident pages only.
 // I3 With a shortcut (`shortcut_`) the plan takes no page and frees none, and the leaf neither
 //    empties nor becomes sparse: ACT meets the leaf, and the root for its counts. Everything else
-//    gives the shortcut up for the path, in PLAN, or starts again, in CHECK.
+//    gives the shortcut up for the path, in PLAN, or starts again, in CHECK. Counted trees have
+//    none: each change of theirs changes the aggregates on the whole path.
 // I4 A leaf that was emptied is unlinked in the same transaction, unless its neighbour has no room
 //    for the wider fence: then it stays, empty and legal, and is counted (`empties_kept`).
 // I5 An editor is asked in the tick of PLAN or CHECK, before anything is changed, and what it says
@@ -126,6 +127,7 @@ struct pinned_page {
   u64 structure_version = 0;  ///< as seen by the descent
   u32 inserts = 0,
       deletes = 0;  ///< leaf: items; inner: separators that may come, children that may go
+  u32 summed = 0;   ///< inner, of a counted tree: items that change its aggregates
   u32 added_bytes = 0;
   u32 longest_key = 0;
   bool probed = false;  ///< its neighbour path is pinned

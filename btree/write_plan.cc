@@ -2,13 +2,22 @@
 
 #include <algorithm>
 
+#include "btree/aggregate.hh"
 #include "btree/record_extras.hh"
 
 namespace pleach::btree {
 
 namespace {
 
-constexpr u32 separator_overhead = sizeof(child_reference) + 8 + sizeof(slot);
+/// Log bytes of one aggregate that changes, wherever it stands in a node.
+constexpr u32 aggregate_log_bytes =
+    sizeof(child_aggregate) + capture_granule_bytes + 2 * capture_granule_bytes;
+
+/// Bytes of a separator in an inner node beside its key.
+u32 separator_overhead(const tree& t) {
+  const u32 value = sizeof(child_reference) + (t.counted ? sizeof(child_aggregate) : 0);
+  return value + 8 + sizeof(slot);
+}
 
 u32 capacity_of(const node_view& n) {
   return node_capacity(n.size(), u32{n.header().tail} * 16);
@@ -34,7 +43,7 @@ u32 prefix_penalty(const node_view& n) {
 /// Bytes of a separator of `length` bytes in an inner node.
 u32 separator_bytes(const pinned_page& parent, u32 length) {
   u32 page_bytes = std::max(parent.d->size(), node_class(*parent.t, length) * block_bytes);
-  return length + separator_overhead + heap_unit(page_bytes) - 1;
+  return length + separator_overhead(*parent.t) + heap_unit(page_bytes) - 1;
 }
 
 /// Log bytes of a page that is rewritten: each byte once, and the headers of more runs than a page
@@ -59,7 +68,8 @@ bool goes_to_extent(const tree& t, const write_item& i) {
 }
 
 u32 value_length(const tree& t, const write_item& i) {
-  return goes_to_extent(t, i) ? sizeof(value_reference) : static_cast<u32>(i.value.size());
+  if (!goes_to_extent(t, i)) return static_cast<u32>(i.value.size());
+  return i.draft != nullptr && t.digest ? sizeof(stored_reference) : sizeof(value_reference);
 }
 
 }  // namespace
@@ -137,9 +147,10 @@ void write_planner::compute(write_plan& out) {
   bytes_ = pages_ = 0;
   single_erased_ = 0;
   for (pinned_page& p : op_.pins_) {
-    p.inserts = p.deletes = p.added_bytes = p.longest_key = p.wanted = p.target = 0;
+    p.inserts = p.deletes = p.summed = p.added_bytes = p.longest_key = p.wanted = p.target = 0;
   }
   if (!place_items(out)) return;
+  plan_aggregates();
   out.extents = out.needs.size();
   u32 top = 0;
   for (pinned_page& p : op_.pins_) top = std::max(top, p.level);
@@ -293,6 +304,21 @@ void write_planner::place_conversion(write_plan& out, write_item& item, const no
   touch(whole_page(n.size()));
 }
 
+/// Each item of a counted tree changes an aggregate in each node above its leaf.
+void write_planner::plan_aggregates() {
+  for (const write_item& item : op_.items_) {
+    if (!item.t->counted) continue;
+    for (i32 i = op_.pins_[static_cast<u32>(item.leaf)].parent; i >= 0;) {
+      pinned_page& p = op_.pins_[static_cast<u32>(i)];
+      ++p.summed;
+      i = p.parent;
+    }
+  }
+  for (const pinned_page& p : op_.pins_)
+    if (p.summed != 0)
+      touch(std::min<u64>(whole_page(p.d->size()), u64{p.summed} * aggregate_log_bytes));
+}
+
 void write_planner::plan_leaf(write_plan& out, pinned_page& p) {
   node_view n(p.d->reader());
   u32 longest = std::max<u32>(p.longest_key, static_cast<u32>(n.low_fence().size()));
@@ -334,6 +360,9 @@ void write_planner::plan_inner(write_plan& out, pinned_page& p) {
   u32 longest = std::max<u32>(p.longest_key, static_cast<u32>(n.low_fence().size()));
   if (n.has_high_fence()) longest = std::max(longest, static_cast<u32>(n.high_fence().size()));
   if (p.inserts > 0) {
+    // The aggregates of the children that were split, too.
+    if (p.t->counted)
+      touch(std::min<u64>(whole_page(n.size()), u64{p.inserts} * aggregate_log_bytes));
     u32 added = p.added_bytes + prefix_penalty(n);
     if (added > n.free_bytes()) {
       u32 separators = plan_new_pages(out, p, p.inserts, added, longest);
@@ -405,7 +434,7 @@ u32 write_planner::plan_new_pages(write_plan& out, pinned_page& p, u32 inserts, 
   if (root) {
     // Separators of those splits go into the emptied root; if that cannot hold them, it goes down
     // once more.
-    u32 bytes = pages * (longest + separator_overhead);
+    u32 bytes = pages * (longest + separator_overhead(t));
     if (bytes > node_capacity(root_blocks * block_bytes) - 64) {
       u32 inner_pages = 1 + std::min(pages, 2 + 4 * bytes / cap);
       for (u32 i = 0; i < inner_pages; ++i) {
@@ -446,7 +475,7 @@ void write_planner::plan_merges(write_plan& out, pinned_page& leaf, u32 erased_b
       for (u32 c = 0; c < up.count(); ++c) free_later(out, up.child(c).addr);
       touch(up.size());
     }
-    without = 2 * separator_overhead;
+    without = 2 * separator_overhead(*p->t);
     p = &parent;
   }
 }

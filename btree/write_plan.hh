@@ -21,6 +21,7 @@ class write_planner {
   bool place_items(write_plan& out);
   bool place_item(write_plan& out, write_item& item);
   void place_conversion(write_plan& out, write_item& item, const node_view& n);
+  void plan_aggregates();
   void plan_leaf(write_plan& out, pinned_page& p);
   void plan_inner(write_plan& out, pinned_page& p);
   /// New pages for `added` bytes in `inserts` pieces that do not fit into `p`.

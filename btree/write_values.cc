@@ -41,7 +41,7 @@ sm::step write_op::draft() {
   if (!streamed) {
     large().drafts.push_back(std::make_unique<value_draft>());
     i.draft = large().drafts.back().get();
-    i.draft->begin(*ctx_, i.t->id, i.key, i.value.size());
+    i.draft->begin(*ctx_, i.t->id, i.key, i.value.size(), i.t->digest);
   }
   draft_op& w = large().writer;
   w.reset();

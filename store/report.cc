@@ -53,6 +53,7 @@ std::vector<counter> store::stats() const {
       {"tree.reads", t.reads, "read operations, and lookups of multi-gets"},
       {"tree.multi_gets", t.multi_gets, "multi-gets"},
       {"tree.counts", t.counts, "counts of key ranges"},
+      {"tree.sums", t.sums, "counts, ranks, selects and digests answered by aggregates"},
       {"tree.read_ahead", t.read_ahead, "pages loaded ahead of a sequential reader"},
       {"tree.read_ahead_grown", t.ahead_grown, "windows of read-ahead that became longer"},
       {"tree.read_ahead_shrunk", t.ahead_shrunk, "windows that found all resident: shorter"},

@@ -3,6 +3,7 @@
 
 #include <new>
 
+#include "btree/aggregate_op.hh"
 #include "btree/count_op.hh"
 #include "btree/edit_all_op.hh"
 #include "btree/multi_get_op.hh"

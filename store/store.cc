@@ -463,6 +463,8 @@ operation store::create_tree(std::string_view name, const tree_options& o, tree&
     record.order = static_cast<u16>(o.order);
     record.key_bytes = static_cast<u16>(o.key_bytes);
     record.value_bytes = static_cast<u16>(o.value_bytes);
+    if (o.counted || o.digest) record.flags = record.flags | btree::TREE_COUNTED;
+    if (o.digest) record.flags = record.flags | btree::TREE_DIGEST;
     if (!o.prefix_compression) record.flags = record.flags | btree::TREE_NO_PREFIX;
     if (!o.suffix_truncation) record.flags = record.flags | btree::TREE_NO_TRUNCATION;
     btree::choose_leaf_layout(record);
@@ -540,6 +542,8 @@ std::expected<std::vector<tree_info>, error> store::trees() {
     info.value_bytes = rec.value_bytes;
     info.key_checksums = (rec.flags & btree::TREE_KEY_SUMS) != 0;
     info.value_checksums = (rec.flags & btree::TREE_VALUE_SUMS) != 0;
+    info.counted = (rec.flags & btree::TREE_COUNTED) != 0;
+    info.digest = (rec.flags & btree::TREE_DIGEST) != 0;
     info.dropping = rec.state == btree::TREE_DROPPING;
     info.order = static_cast<key_order>(u16{rec.order});
     info.comparator = comparator;

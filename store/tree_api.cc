@@ -219,6 +219,51 @@ class count_body final : public body {
   }
 };
 
+class sum_body final : public body {
+ public:
+  std::shared_ptr<tree_state> tree;
+  std::uint64_t* n = nullptr;
+  range_digest* digest = nullptr;
+  std::string* found = nullptr;
+  given_key from, to;
+  btree::aggregate_op op;
+  sm::op& engine_op() override { return op; }
+  void finish(answer& a) override {
+    a.page = op.bad_page().raw;
+    if (a.code == 0) turn_found(tree->open->t, found);
+    if (n != nullptr) *n = op.sum().count;
+    if (digest != nullptr && a.code == 0)
+      *digest = {op.sum().count, op.sum().digest_low, op.sum().digest_high};
+  }
+};
+
+/// Counts the keys in [from, to); `to` null: no bound.
+operation count_range(const std::shared_ptr<tree_state>& t, std::string_view from,
+                      const std::string_view* to, std::uint64_t& n) {
+  internal::store_state* s = t ? t->store.get() : nullptr;
+  n = 0;
+  if (errc e = check_tree(t, false); !is_ok(e)) return operation_access::refuse(s, e);
+  btree::tree& open = t->open->t;
+  if (!fits(open, from, true)) return operation_access::refuse_key(*t, from);
+  if (to && !fits(open, *to, true)) return operation_access::refuse_key(*t, *to);
+  const auto set = [&](auto& b) {
+    b.tree = t;
+    b.n = &n;
+    b.from.set(open, from);
+    if (to) b.to.set(open, *to);
+    return b.to.bytes();
+  };
+  if (open.counted)
+    return operation_access::with<sum_body>(s, [&](sum_body& b) {
+      const cbytes bound = set(b);
+      b.op.prepare_sum(open, b.from.bytes(), to ? &bound : nullptr, false);
+    });
+  return operation_access::with<count_body>(s, [&](count_body& b) {
+    const cbytes bound = set(b);
+    b.op.prepare(open, b.from.bytes(), to ? &bound : nullptr);
+  });
+}
+
 /// `bound`: null: none.
 operation read_one(const std::shared_ptr<tree_state>& t, btree::seek mode, std::string_view key,
                    const btree::read_op::sink& to, const std::string_view* bound = nullptr,
@@ -272,6 +317,26 @@ std::uint32_t tree::key_bytes() const { return state_ ? state_->open->t.key_byte
 std::uint32_t tree::value_bytes() const { return state_ ? state_->open->t.value_bytes : 0; }
 key_order tree::order() const {
   return state_ ? static_cast<key_order>(state_->open->t.order_number) : key_order::raw;
+}
+
+bool tree::has_counts() const {
+  return state_ && state_->open->t.counted;
+}
+bool tree::has_digest() const {
+  return state_ && state_->open->t.digest;
+}
+
+std::string range_digest::text() const {
+  std::string out;
+  for (std::uint64_t half : {high, low})
+    for (int shift = 60; shift >= 0; shift -= 4) out += "0123456789abcdef"[half >> shift & 15];
+  return out;
+}
+
+range_digest digest_of(std::string_view key, std::string_view value) {
+  const btree::aggregate a =
+      btree::record_sum(as_bytes(key), value.size(), hash64(as_bytes(value)));
+  return {a.count, a.digest_low, a.digest_high};
 }
 
 operation tree::visit(std::string_view key, viewer fn, void* datum) {
@@ -358,18 +423,32 @@ operation tree::prev_downto(std::string_view key, std::string_view downto, std::
 }
 
 operation tree::count(std::string_view from, std::string_view to, std::uint64_t& n) {
+  return count_range(state_, from, to.empty() ? nullptr : &to, n);
+}
+operation tree::rank(std::string_view key, std::uint64_t& n) {
+  return count_range(state_, {}, &key, n);
+}
+operation tree::select(std::uint64_t index, std::string& key, std::string& value) {
   internal::store_state* s = state_ ? state_->store.get() : nullptr;
-  n = 0;
+  if (errc e = check_tree(state_, false); !is_ok(e)) return operation_access::refuse(s, e);
+  return operation_access::with<sum_body>(s, [&](sum_body& b) {
+    b.tree = state_;
+    b.found = &key;
+    b.op.prepare_select(state_->open->t, index, key, &value);
+  });
+}
+operation tree::digest(std::string_view from, std::string_view to, range_digest& out) {
+  internal::store_state* s = state_ ? state_->store.get() : nullptr;
   if (errc e = check_tree(state_, false); !is_ok(e)) return operation_access::refuse(s, e);
   for (std::string_view key : {from, to})
     if (!fits(state_->open->t, key, true)) return operation_access::refuse_key(*state_, key);
-  return operation_access::with<count_body>(s, [&](count_body& b) {
+  return operation_access::with<sum_body>(s, [&](sum_body& b) {
     b.tree = state_;
-    b.n = &n;
+    b.digest = &out;
     b.from.set(state_->open->t, from);
     b.to.set(state_->open->t, to);
     const cbytes bound = b.to.bytes();
-    b.op.prepare(state_->open->t, b.from.bytes(), to.empty() ? nullptr : &bound);
+    b.op.prepare_sum(state_->open->t, b.from.bytes(), to.empty() ? nullptr : &bound, true);
   });
 }
 

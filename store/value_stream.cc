@@ -123,7 +123,7 @@ void value_writer::state::begin(const pleach::tree& t, std::string_view k, u64 e
   // A key that does not fit is refused by the commit.
   if (internal::has_integers(open) && key.size() == open.key_bytes)
     internal::turn_in(open, k.data(), reinterpret_cast<std::byte*>(key.data()));
-  draft().begin(*open.ctx, open.id, as_bytes(key), expected_bytes);
+  draft().begin(*open.ctx, open.id, as_bytes(key), expected_bytes, open.digest);
   begun = true;
   if (!patch) return;
   patch->t = &open;

@@ -11,6 +11,10 @@ namespace pleach {
 
 u64 hash64(cbytes data) { return XXH3_64bits(data.data(), data.size()); }
 u64 hash64(cbytes data, u64 seed) { return XXH3_64bits_withSeed(data.data(), data.size(), seed); }
+hash128_t hash128(cbytes data, u64 seed) {
+  const XXH128_hash_t h = XXH3_128bits_withSeed(data.data(), data.size(), seed);
+  return {h.low64, h.high64};
+}
 
 hash64_stream::hash64_stream() : state_(XXH3_createState()) {
   if (state_ == nullptr) throw std::bad_alloc();

@@ -1,4 +1,4 @@
-// Checksums: XXH3-64 of byte ranges, and the per-granule term of a page sum.
+// Checksums: XXH3-64 and XXH3-128 of byte ranges, and the per-granule term of a page sum.
 //
 // Page sum = sum over 512-byte granules of mix(XXH3-64(granule) ^ seed(identity, index)), modulo
 // 2^64. Being a sum it can be kept up to date granule by granule; being seeded by identity and
@@ -13,6 +13,12 @@ namespace pleach {
 
 u64 hash64(cbytes data);
 u64 hash64(cbytes data, u64 seed);
+
+/// The two halves of an XXH3-128.
+struct hash128_t {
+  u64 low, high;
+};
+hash128_t hash128(cbytes data, u64 seed);
 
 /// hash64 of bytes that come in pieces. Owns a little memory.
 class hash64_stream {

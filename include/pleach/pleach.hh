@@ -144,6 +144,13 @@ struct tree_options {
   /// long as nothing else in the store is newer). Leaves of version 1 are converted when they are
   /// rewritten, once the store has any of version 2, and by upgrade(). Not 1 with checksums.
   std::uint32_t leaf_version = 0;
+  /// Each reference to a node carries the number of records below it: count, rank and select take
+  /// time in the height of the tree. Every insert and delete changes, and logs, a few bytes in each
+  /// node on its path. A program that does not know it refuses a store with such a tree.
+  bool counted = false;
+  /// And a digest of them (tree::digest): trees can be compared in time in their difference.
+  /// Implies `counted`. Every change of a value changes the path too.
+  bool digest = false;
 };
 
 /// Flags of a record that its user sets; Pleach does not look at them. Four bits each.
@@ -176,12 +183,26 @@ using viewer = bool (*)(void* datum, std::string_view value);
 /// The same for a record that is there, with its key.
 using record_editor = edit (*)(void* datum, std::string_view key, std::string& value);
 
+/// What the records of a range add up to, whatever tree they are in. Two ranges with the same
+/// digest hold the same keys with the same values, but for accidents of probability 2^-64; it is
+/// no protection from who chooses records to that end (doc/format.md, Digests).
+struct range_digest {
+  std::uint64_t count = 0;  ///< records
+  std::uint64_t low = 0, high = 0;
+  friend bool operator==(const range_digest&, const range_digest&) = default;
+  std::string text() const;  ///< `high` and `low` as 32 hexadecimal digits
+};
+/// RETURNS: the digest of one record, of any length. That of a set of records is the sum of theirs:
+/// counts, and both halves modulo 2^64.
+range_digest digest_of(std::string_view key, std::string_view value);
+
 struct tree_info {
   std::string name;
   std::uint64_t id = 0, records = 0, bytes = 0;  ///< bytes of keys and values
   std::uint32_t height = 0, node_bytes = 0;
   std::uint32_t key_bytes = 0, value_bytes = 0;  ///< fixed lengths; 0: they vary
   bool key_checksums = false, value_checksums = false;
+  bool counted = false, digest = false;
   bool dropping = false;
   bool prefix_compression = true, suffix_truncation = true;
   key_order order = key_order::raw;
@@ -348,11 +369,24 @@ class tree {
                       std::string& value);
   operation prev_downto(std::string_view key, std::string_view downto, std::string& found_key,
                         std::string& value);
-  /// `n` = number of keys in [from, to); an empty `to` is the end of the tree. Walks the leaves,
-  /// without looking at values and in constant memory. A key that lives throughout is counted
+  /// `n` = number of keys in [from, to); an empty `to` is the end of the tree. A counted tree
+  /// answers in time in its height, with the number of one moment. Else it walks the leaves,
+  /// without looking at values and in constant memory: a key that lives throughout is counted
   /// exactly once, whatever else changes meanwhile; of those that come or go some are counted.
   /// `n` is written at the end; if the operation fails, with what it had counted by then.
   operation count(std::string_view from, std::string_view to, std::uint64_t& n);
+  /// `n` = number of keys < `key`, which need not exist. As count.
+  operation rank(std::string_view key, std::uint64_t& n);
+  /// The record with `index` others below it: select(rank(k)) is the least key >= k.
+  /// ERRORS: not_found; unsupported (not_counted) if the tree was made without
+  /// tree_options::counted.
+  operation select(std::uint64_t index, std::string& key, std::string& value);
+  /// Of the keys in [from, to), at one moment, in time in the height of the tree; an empty `to` is
+  /// the end of the tree. `out` is written if the operation is ok.
+  /// ERRORS: unsupported (not_counted) if the tree was made without tree_options::digest.
+  operation digest(std::string_view from, std::string_view to, range_digest& out);
+  bool has_counts() const;
+  bool has_digest() const;
 
   operation put(std::string_view key, std::string_view value, durability d = durability::durable,
                 cookie* near = nullptr);  ///< `exists` if present
@@ -484,7 +518,7 @@ class bulk_loader {
   /// (not_ascending; wrong_key_length, ...) and `too_large` (a key or value) for one of the
   /// records: none of this call was taken, and the loader goes on. After any other error it takes
   /// nothing more: `exists` (not_empty: the tree has records), `unsupported` (not_in_bulk: its
-  /// records have checksums), `no_space`, ...
+  /// records have checksums, or it is counted), `no_space`, ...
   operation add(std::span<const load_record> records);
   /// Makes the records visible, all at once. Once; whatever its outcome the loader takes no more.
   /// ERRORS: `exists` (not_empty) if others put records into the tree meanwhile; `too_large`; ...:

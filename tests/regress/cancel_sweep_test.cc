@@ -6,6 +6,7 @@
 #include <set>
 #include <vector>
 
+#include "btree/aggregate_op.hh"
 #include "btree/bulk_commit_op.hh"
 #include "btree/count_op.hh"
 #include "btree/edit_all_op.hh"
@@ -112,9 +113,10 @@ class hog {
 
 /// A store with the tree "t": `records` of them in leaves of 4 KiB, and large values in extents.
 /// All pages at home.
-io::sim_image filled(u32 records, u16 leaf_format = btree::node_format_slotted_2) {
+io::sim_image filled(u32 records, u16 leaf_format = btree::node_format_slotted_2,
+                     u16 tree_flags = 0) {
   fixture f(1, 64, 4 << 20);
-  btree::tree& t = f.create("t", 1, leaf_format);
+  btree::tree& t = f.create("t", 1, leaf_format, tree_flags);
   for (u32 i = 0; i < records; ++i)
     DOCTEST_REQUIRE(f.put(t, numbered(i), std::string(i % 50 == 7 ? 9000 : 200, 'v')) == errc::ok);
   f.home();
@@ -527,6 +529,111 @@ DOCTEST_TEST_CASE("a count, cancelled, meeting damage, and of a dropped tree") {
   op.prepare(t, {}, nullptr);
   DOCTEST_CHECK(f.run(op) == errc::tree_closed);
   t.dropped = false;
+}
+
+constexpr u16 with_digests = btree::TREE_COUNTED | btree::TREE_DIGEST;
+
+/// What needs three pages of a tree may well find frames for them.
+constexpr std::span<const held> ways_of_few_pages{by_others, 2};
+
+DOCTEST_TEST_CASE("sums, selects and writes of a tree with digests, cancelled") {
+  io::sim_image image = filled(150, btree::node_format_slotted_2, with_digests);
+  struct asked {
+    btree::aggregate_op op;
+    std::string from = numbered(20), to = numbered(120), key, value;
+    cbytes upper = as_bytes(to);
+  };
+  cancel_in_all_ways(
+      image,
+      [](fixture& f) {
+        auto a = std::make_shared<asked>();
+        a->op.prepare_sum(f.open("t"), as_bytes(a->from), &a->upper, true);
+        return std::shared_ptr<sm::op>(a, &a->op);
+      },
+      ways_of_few_pages);
+  cancel_in_all_ways(
+      image,
+      [](fixture& f) {
+        auto a = std::make_shared<asked>();
+        a->op.prepare_select(f.open("t"), 57, a->key, &a->value);
+        return std::shared_ptr<sm::op>(a, &a->op);
+      },
+      ways_of_few_pages);
+  std::string key = numbered(57), value(700, 'w'), old;
+  cancel_in_all_ways(image, [&](fixture& f) {
+    auto op = std::make_shared<btree::write_op>();
+    op->prepare(f.open("t"), change::UPSERT, as_bytes(key), as_bytes(value), &old, true);
+    return op;
+  });
+}
+
+DOCTEST_TEST_CASE("sums and selects that meet damage, and of a dropped tree") {
+  io::sim_image image = filled(150, btree::node_format_slotted_2, with_digests);
+  page_addr leaf = leaf_of(image, numbered(111));
+  std::byte sector[512];
+  image.read(leaf.block() * block_bytes + 1024, sector);
+  sector[7] ^= std::byte{1};
+  image.write(leaf.block() * block_bytes + 1024, sector);
+  io::sim_environment env;
+  auto opened = core::open(env, std::make_unique<io::sim_device>(env, image),
+                           {.cache_bytes = 4 << 20}, "test");
+  DOCTEST_REQUIRE(opened);
+  fixture f(std::move(*opened));
+  btree::tree& t = f.open("t");
+  btree::aggregate_op op;
+  // All of it is known above the damage; a bound within the leaf is not.
+  op.prepare_sum(t, {}, nullptr, true);
+  DOCTEST_CHECK(f.run(op) == errc::ok);
+  DOCTEST_CHECK(op.sum().count == 150);
+  const std::string bound = numbered(111);
+  const cbytes to = as_bytes(bound);
+  op.reset();
+  op.prepare_sum(t, {}, &to, false);
+  DOCTEST_CHECK(f.run(op) == errc::corrupt);
+  DOCTEST_CHECK(op.bad_page() == leaf);
+  std::string key, value;
+  op.reset();
+  op.prepare_select(t, 111, key, &value);
+  DOCTEST_CHECK(f.run(op) == errc::corrupt);
+  DOCTEST_CHECK(op.bad_page() == leaf);
+  op.reset();
+  op.prepare_select(t, 150, key, &value);
+  DOCTEST_CHECK(f.run(op) == errc::not_found);
+  t.dropped = true;
+  op.reset();
+  op.prepare_sum(t, {}, nullptr, true);
+  DOCTEST_CHECK(f.run(op) == errc::tree_closed);
+  t.dropped = false;
+}
+
+DOCTEST_TEST_CASE("a select of a damaged large value looks twice, then says so") {
+  io::sim_image image;
+  page_addr run;
+  {
+    fixture f(1, 64, 4 << 20);
+    btree::tree& t = f.create("t", 1, btree::node_format_slotted_2, with_digests);
+    DOCTEST_REQUIRE(f.put(t, "key", std::string(9000, 'v')) == errc::ok);
+    f.home();
+    btree::node_view root(f.store->pages->find_resident(t.root)->reader());
+    btree::value_reference ref;
+    std::memcpy(&ref, root.at(0).value.data(), sizeof ref);
+    run = page_addr(ref.run);
+    image = f.device->current();
+  }
+  std::byte sector[512];
+  image.read(run.block() * block_bytes, sector);
+  sector[7] ^= std::byte{1};
+  image.write(run.block() * block_bytes, sector);
+  io::sim_environment env;
+  auto opened = core::open(env, std::make_unique<io::sim_device>(env, image),
+                           {.cache_bytes = 4 << 20}, "test");
+  DOCTEST_REQUIRE(opened);
+  fixture f(std::move(*opened));
+  btree::aggregate_op op;
+  std::string key, value;
+  op.prepare_select(f.open("t"), 0, key, &value);
+  DOCTEST_CHECK(f.run(op) == errc::corrupt);
+  DOCTEST_CHECK(op.bad_page() == run);
 }
 
 DOCTEST_TEST_CASE("a multi-get of a dropped tree, and one that meets damage") {

@@ -54,6 +54,15 @@ void lean(config& c, hint h, random_stream& r) {
       c.durable_per_mille = 800;
       c.image_per_mille = 250;
       break;
+    case hint::AGGREGATES:
+      c.value_class = 1;
+      c.max_node_blocks = 1;
+      c.key_space = 1500;
+      c.ops_per_cycle = 500;
+      c.write_per_mille = 800;
+      for (u16& flags : c.tree_flags) flags = btree::TREE_COUNTED | btree::TREE_DIGEST;
+      c.sums_per_mille = 500;
+      break;
     case hint::EXTENTS:
       c.value_class = 3;
       c.write_per_mille = 800;
@@ -262,6 +271,15 @@ void draw_bulk(config& c) {
   c.bulk_records = one_of(r, {10u, 200u, 2000u});
   if (r.chance(600)) c.ddl_per_mille = std::max(c.ddl_per_mille, one_of(r, {20u, 60u}));
 }
+/// Counted trees, and such with digests: only in later seeds, which no planted bug depends on.
+void draw_aggregates(config& c) {
+  random_stream r(mix64(c.seed + 0xa66e6));
+  if (!r.chance(600)) return;
+  for (u16& flags : c.tree_flags)
+    flags = one_of(r, {u16{0}, u16{btree::TREE_COUNTED},
+                       static_cast<u16>(btree::TREE_COUNTED | btree::TREE_DIGEST)});
+  c.sums_per_mille = one_of(r, {100u, 500u});
+}
 }  // namespace
 
 config config::draw(u64 seed, hint h) {
@@ -315,6 +333,7 @@ config config::draw(u64 seed, hint h) {
   if (seed > 1000) draw_orders(c);
   if (seed > 1000 || h == hint::BULK) draw_bulk(c);
   if (seed > 1000 || h == hint::VERSIONS) draw_versions(c);
+  if (seed > 1000) draw_aggregates(c);
   return c;
 }
 
@@ -330,6 +349,8 @@ std::string config::words() const {
   for (u32 i = 0; i < std::size(new_leaves); ++i)
     fixed += fmt::format(" {}{}", new_leaves[i] ? 2 : 1, sums[i] != 0 ? "+sums" : "");
   fixed += fmt::format(", flags {}, upgrades {}", record_flags_per_mille, upgrade_per_mille);
+  for (u16 flags : tree_flags)
+    if (flags != 0) fixed += (flags & btree::TREE_DIGEST) ? ", digests" : ", counted";
   return fmt::format(
       "volume {} KiB, log {} blocks, nodes to {} blocks, cache +{} KiB, trees {}, keys {} shape "
       "{}, values {}, in flight {}, cycles {} x {} ops, "

@@ -41,7 +41,8 @@ enum class hint : u8 {
   PATCHES,
   ORDERS,
   BULK,
-  VERSIONS
+  VERSIONS,
+  AGGREGATES
 };
 
 /// Of a tree; 0: they vary.
@@ -91,6 +92,8 @@ struct config {
   u32 record_flags_per_mille = 0;  ///< of the writes: the user's flags are stated, and checked
   u32 upgrade_per_mille = 0;       ///< of the steps that read: upgrades, and edits of all records
   u32 grow_per_mille = 0;  ///< of the steps: the volume grows while operations are in flight
+  u16 tree_flags[8] = {};  ///< btree::tree_flag, by tree: counted, with digests
+  u32 sums_per_mille = 0;  ///< of the reads of a counted tree: counts, selects, digests
   u32 image_per_mille = 20;
   u32 images_max = 120;
   u32 clean_close_per_mille = 200;

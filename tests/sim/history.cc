@@ -96,6 +96,13 @@ bool history::may_be_present(const std::vector<version>& v, u64 start) {
   return false;
 }
 
+const version* history::only_possible(const std::vector<version>& v, u64 start) {
+  static const version never{};
+  if (v.empty()) return &never;
+  const std::size_t first = first_possible(v, start);
+  return first + 1 == v.size() ? &v[first] : nullptr;
+}
+
 bool history::may_be_absent(const std::vector<version>& v, u64 start) {
   for (std::size_t i = first_possible(v, start); i < v.size(); ++i)
     if (!v[i].value) return true;

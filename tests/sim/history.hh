@@ -43,6 +43,8 @@ class history {
   static bool may_be_absent(const std::vector<version>& v, u64 start);
   /// RETURNS: true if such a read may have found one.
   static bool may_be_present(const std::vector<version>& v, u64 start);
+  /// RETURNS: what every read that started at `start` has found; null if there are several answers.
+  static const version* only_possible(const std::vector<version>& v, u64 start);
   const tree_history& tree(const std::string& name) { return in(name); }
   bool has_tree(const std::string& name) const { return trees_.contains(name); }
   /// No read that runs started before `clock`.

@@ -39,6 +39,8 @@ void run::finished(slot& s) {
       return finish_count(s);
     case job::BULK:
       return s.loaded ? finish_bulk(s) : finish_added(s);
+    case job::SUM:
+      return finish_sum(s);
     case job::CREATE:
       return finish_create(s);
     case job::DROP:

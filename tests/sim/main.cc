@@ -132,11 +132,13 @@ int run_seeds(const arguments& a) {
       "pull-ups {}, "
       "empties kept {}; restarts: stale {}, "
       "check {}, grant {}, plan {}; alone {}; cookies: hits {}, misses {}; read ahead {}; "
-      "multi-gets {}, counts {}, bulk loads {} of {} records; damaged images {}, refused {}\n",
+      "multi-gets {}, counts {}, bulk loads {} of {} records; damaged images {}, refused {}; "
+      "sums {}, digests {}\n",
       n.splits, n.growths, n.push_downs, n.compactions, n.merges, n.merges_passing, n.unlinks,
       n.pull_ups, n.empties_kept, n.restart_stale, n.restart_check, n.restart_grant, n.restart_plan,
       n.lock_all, n.cookie_hits, n.cookie_misses, n.read_ahead, n.multi_gets, n.counts,
-      n.bulk_loads, n.bulk_records, t.damaged, t.damage_refused);
+      n.bulk_loads, n.bulk_records, t.damaged, t.damage_refused,
+      t.sums_checked, t.digests_checked);
   if (const latch_counts* l = watched_latches())
     fmt::print(
         "  latch hooks: {} steps, brackets: {} to read, {} to change, {} ended by eviction or a "

@@ -177,6 +177,8 @@ void run::start(slot& s) {
     return random_.chance(config_.batch_per_mille) ? start_batch(s) : start_write(s);
   if (config_.upgrade_per_mille != 0 && edit_random_.chance(config_.upgrade_per_mille))
     return start_upgrade(s);
+  if (config_.sums_per_mille != 0 && t->t->counted && random_.chance(config_.sums_per_mille))
+    return start_sum(s);
   start_read(s);
 }
 
@@ -292,7 +294,7 @@ void run::start_write(slot& s) {
     s.patch = std::make_unique<btree::value_patch>();
     s.patch->t = t.t.get();
     s.patch->key = as_bytes(s.keys[0]);
-    s.patch->draft.begin(*core_->ctx, t.record.id, s.patch->key, 0);
+    s.patch->draft.begin(*core_->ctx, t.record.id, s.patch->key, 0, t.t->digest);
     s.patch->at = random_.below(std::min<u64>(s.before->length, v.length - 1) + 1);
     s.wants_old = s.committing = false;
     return patch_more(s);
@@ -302,7 +304,7 @@ void run::start_write(slot& s) {
   if (streams) {
     s.draft = std::make_unique<btree::value_draft>();
     s.draft->begin(*core_->ctx, t.record.id, as_bytes(s.keys[0]),
-                   random_.chance(500) ? v.length : random_.below(200'000));
+                   random_.chance(500) ? v.length : random_.below(200'000), t.t->digest);
     s.wants_old = false;
     s.appended = 0;
     s.appending = true;
@@ -483,6 +485,7 @@ void run::start_create(slot& s) {
   record.node_blocks = static_cast<u16>(blocks);
   record.key_bytes = static_cast<u16>(lengths_of(s.tree).key);
   record.value_bytes = static_cast<u16>(lengths_of(s.tree).value);
+  record.flags = record.flags | config_.tree_flags[index_of(s.tree)];
   btree::tree_record summed = record;
   summed.flags = summed.flags | config_.sums[index_of(s.tree)];
   if (btree::lengths_possible(record.node_blocks, record.key_bytes, record.value_bytes,

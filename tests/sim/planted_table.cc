@@ -67,6 +67,7 @@ constexpr planted_bug table[] = {
     {"conversion_forgets_flags", hint::VERSIONS,
      "a leaf that is converted loses the flags of its values"},
     {"checksum_not_updated", hint::VERSIONS, "a replaced record keeps its old checksums"},
+    {"aggregate_not_split", hint::AGGREGATES, "a split leaves the old sum with the left half"},
     {"clean_before_home", hint::CLOSE, "a close says clean although pages are not home"},
 };
 }  // namespace

@@ -69,6 +69,7 @@ class run {
   static btree::verdict store_again(void* datum, cbytes key, std::string& value);
   bool flags_stated(const btree::tree& t) const;
   void check_flags(const slot& s) const;
+  void start_sum(slot& s);
   void start_create(slot& s);
   void start_drop(slot& s, const std::string& name);
   void launch(slot& s, sm::op& op);
@@ -84,9 +85,16 @@ class run {
   void finish_added(slot& s);
   void finish_bulk(slot& s);
   void end_bulk(slot& s, bool applied);
+  void finish_sum(slot& s);
   void finish_create(slot& s);
   void finish_drop(slot& s);
   void check_read(slot& s, errc code);
+  struct bounds {
+    u64 least = 0, most = 0;
+  };
+  bounds possible_count(const slot& s, const std::string& from, const std::string* to);
+  void check_select(slot& s, bool found);
+  void check_sum(slot& s);
   void release(slot& s);
   bool excused(const slot& s, errc code) const;
   void refresh();

@@ -5,6 +5,7 @@
 #include <deque>
 #include <memory>
 
+#include "btree/aggregate_op.hh"
 #include "btree/bulk_commit_op.hh"
 #include "btree/count_op.hh"
 #include "btree/edit_all_op.hh"
@@ -34,8 +35,10 @@ enum class job : u8 {
   COUNT,
   BULK,
   UPGRADE,
-  EDIT_ALL
+  EDIT_ALL,
+  SUM
 };
+enum class sum_kind : u8 { COUNT, SELECT, DIGEST };
 
 /// The lookups of a multi-get, and what became of them.
 class drawn_lookups final : public btree::lookup_list {
@@ -151,8 +154,14 @@ struct slot {
   btree::edit_all_op edit_all;
   u64 leaves = 0, converted = 0;
 
+  // sums: of [sought, bound), or the record at an index
+  btree::aggregate_op sum;
+  sum_kind what = sum_kind::COUNT;
+  u64 index = 0;
+
   bool reads() const {
-    return kind == job::READ || kind == job::WALK || kind == job::MULTI_GET || kind == job::COUNT;
+    return kind == job::READ || kind == job::WALK || kind == job::MULTI_GET || kind == job::COUNT ||
+           kind == job::SUM;
   }
   sm::op& running() {
     if (kind == job::MULTI_GET) return multi_get;
@@ -164,6 +173,7 @@ struct slot {
     if (kind == job::UPGRADE) return upgrade;
     if (kind == job::EDIT_ALL) return edit_all;
     if (patch) return patcher;
+    if (kind == job::SUM) return sum;
     return appending ? static_cast<sm::op&>(append) : write;
   }
 };

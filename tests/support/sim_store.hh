@@ -45,9 +45,11 @@ struct fixture {
     DOCTEST_REQUIRE(store->loop.run_until(op));
     return op.out.code;
   }
+  /// `flags`: btree::tree_flag
   btree::tree& create(const std::string& name, u16 node_blocks,
-                      u16 leaf_format = btree::node_format_slotted_2) {
+                      u16 leaf_format = btree::node_format_slotted_2, u16 flags = 0) {
     btree::tree_record rec{};
+    rec.flags = flags;
     rec.state = btree::TREE_LIVE;
     rec.order = 1;
     rec.node_blocks = node_blocks;
