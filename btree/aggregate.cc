@@ -1,5 +1,7 @@
 #include "btree/aggregate.hh"
 
+#include <vector>
+
 #include "be/base/checksum.hh"
 
 namespace pleach::btree {
@@ -29,7 +31,13 @@ content_of_value content_of(const record& r) {
 }  // namespace
 
 aggregate record_sum(cbytes key, u64 length, u64 content) {
-  std::byte buffer[prelude_bytes + max_key_bytes];
+  std::byte room[prelude_bytes + max_key_bytes];
+  std::vector<std::byte> long_room;  // of no record: somebody compares what no store takes
+  std::byte* buffer = room;
+  if (key.size() > max_key_bytes) {
+    long_room.resize(prelude_bytes + key.size());
+    buffer = long_room.data();
+  }
   if (!key.empty()) std::memcpy(buffer + prelude_bytes, key.data(), key.size());
   return sum_at(buffer, static_cast<u32>(key.size()), length, content);
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "btree/record_extras.hh"
 #include "btree/suspicion.hh"
 
 namespace pleach::btree {
@@ -79,7 +80,7 @@ sm::step aggregate_op::init() {
   if (tree_->dropped) return fail(errc::tree_closed);
   if (!tree_->counted || (digest_ && !tree_->digest)) return fail(errc::not_counted);
   if (from_.size() > max_key_bytes || to_.size() > max_key_bytes) return fail(errc::key_too_large);
-  if (bounded_ && compare_keys(from_, to_) >= 0)
+  if (bounded_ && tree_->compare(from_, to_) >= 0)
     return question_ == question::SUM ? go(CLEANUP) : fail(errc::not_found);
   return go(DOWN);
 }
@@ -145,10 +146,10 @@ cache::descriptor* aggregate_op::visit(page_ref ref) {
 aggregate_op::found aggregate_op::add(page_ref ref, const cbytes* from, const cbytes* to) {
   cache::descriptor* d = visit(ref);
   if (d == nullptr) return found::MISSING;
-  const node_view n(d->reader());
+  const node_view n = tree_->view(*d);
   if (n.is_leaf()) {
     const u32 begin = from ? n.find(*from).index : 0, end = to ? n.find(*to).index : n.count();
-    sum_ += sum_of(n, begin, end, digest_);
+    sum_ += sum_of(n, begin, std::max(begin, end), digest_);
     return found::YES;
   }
   // Children [first, last) lie in the range as a whole; `from` cuts the one before them, `to` the
@@ -170,7 +171,7 @@ aggregate_op::found aggregate_op::select() {
   for (page_ref ref = tree_->root;;) {
     cache::descriptor* d = visit(ref);
     if (d == nullptr) return found::MISSING;
-    const node_view n(d->reader());
+    const node_view n = tree_->view(*d);
     if (!n.is_leaf()) {
       u32 i = 0;
       for (u64 below; i < n.count() && left >= (below = n.child_sum(i).count); ++i) left -= below;
@@ -185,6 +186,10 @@ aggregate_op::found aggregate_op::select() {
     }
     const u32 i = static_cast<u32>(left);
     const record r = n.at(i);
+    if (value_ != nullptr && !record_sound(*tree_, n, i)) {
+      bad_ = d->addr;
+      return found::UNSOUND;
+    }
     key_->resize(n.key_length(i));
     n.copy_key(i, reinterpret_cast<std::byte*>(key_->data()));
     indirect_ = value_ != nullptr && (r.value_flags & VALUE_INDIRECT);
@@ -200,7 +205,7 @@ aggregate_op::found aggregate_op::middle() {
   for (page_ref ref = tree_->root;;) {
     cache::descriptor* d = visit(ref);
     if (d == nullptr) return found::MISSING;
-    const node_view n(d->reader());
+    const node_view n = tree_->view(*d);
     if (n.is_leaf()) return found::NO;
     const u32 first = n.find_child(from_);
     u32 last = bounded_ ? n.find_child(to_) : n.count() - 1;

@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <map>
+#include <utility>
 
 #include "tools/batch_loader.hh"
 #include "tools/command.hh"
@@ -77,10 +79,33 @@ class load_run {
       if (!more) return fail(more.error());
       if (!*more) return {};
       const text::json_record& r = reader.record();
+      if (!r.digest.empty()) {
+        if (auto good = check_digest(r); !good) return good;
+        continue;
+      }
+      sum_of(r.tree) += digest_of(r.key, r.value);
       std::optional<record_flags> flags;
       if (r.has_flags) flags = record_flags{r.key_flags, r.value_flags};
       if (auto added = add(r.tree, r.key, r.value, flags); !added) return added;
     }
+  }
+
+  range_digest& sum_of(std::string_view tree) {
+    auto found = sums_.find(tree);
+    if (found == sums_.end()) found = sums_.emplace(tree, range_digest{}).first;
+    return found->second;
+  }
+
+  // The line is about all records of its tree before it, since the last such line.
+  outcome<void> check_digest(const text::json_record& r) {
+    const range_digest sum = std::exchange(sum_of(r.tree), {});
+    const std::string count = std::to_string(sum.count);
+    if (r.records == count && r.digest == sum.text()) return at_line(loader_.meet_tree(r.tree));
+    return fail(fmt::format(
+        "line {}: corrupt: the digest of tree {} is {} of {} records, but the records before it "
+        "have {} of {}",
+        lines_.line_number(), text::quoted(r.tree), text::quoted(r.digest), text::quoted(r.records),
+        sum.text(), count));
   }
 
   outcome<void> read_dump(std::uint64_t section_total) {
@@ -179,6 +204,7 @@ class load_run {
   std::uint64_t records_ = 0;
   std::string section_tree_;  // of the section that is read, and what its header says of it
   std::map<std::string, std::string> section_words_;
+  std::map<std::string, range_digest, std::less<>> sums_;  // by tree, of the records read
   batch_loader loader_;
 };
 

@@ -3,7 +3,6 @@
 // I1 One record is in memory at a time, besides the output buffer.
 // I2 Names of trees are checked before a byte is written; FILE appears whole or not at all.
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -22,12 +21,6 @@
 namespace pleach::tool {
 
 namespace {
-
-bool same_file(const std::string& a, const std::string& b) {
-  struct stat of_a = {}, of_b = {};
-  return stat(a.c_str(), &of_a) == 0 && stat(b.c_str(), &of_b) == 0 && of_a.st_dev == of_b.st_dev &&
-         of_a.st_ino == of_b.st_ino;
-}
 
 // RETURNS: the names to save, sorted, each once.
 outcome<std::vector<tree_info>> chosen_trees(store& s, const command& c) {
@@ -80,7 +73,9 @@ class saver {
   outcome<void> save_records(const tree& t, const std::string& name) {
     cursor at(t);
     answer a = settled(store_.run(at.first()));
+    range_digest sum;
     for (; a.ok() && at.valid(); a = step_forward(store_, at)) {
+      if (command_.digest) sum += digest_of(at.key(), at.value());
       if (command_.format == text_format::dump) {
         text::append_dump_record(buffer_, at.key(), at.value(), format_);
         if (at.flags() != record_flags{}) ++flags_lost_;
@@ -95,7 +90,12 @@ class saver {
         return ended(fail(fmt::format("saving tree {}: interrupted", text::quoted(name))));
     }
     if (!a.ok()) return ended(fail(fmt::format("saving tree {}", text::quoted(name)), a));
-    return {};
+    if (command_.digest && !text::append_json_digest(buffer_, name, sum.count, sum.text()))
+      return fail(
+          fmt::format("saving tree {}: its name is not valid UTF-8, which a digest's line "
+                      "cannot hold",
+                      text::quoted(name)));
+    return put_out();
   }
 
   outcome<void> put_out() {

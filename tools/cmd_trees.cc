@@ -42,8 +42,9 @@ void append_json(std::string& out, const tree_info& t) {
   }
   out += fmt::format(
       ",\"prefix_compression\":{},\"suffix_truncation\":{},\"key_checksums\":{},"
-      "\"value_checksums\":{}}}",
-      t.prefix_compression, t.suffix_truncation, t.key_checksums, t.value_checksums);
+      "\"value_checksums\":{},\"counted\":{},\"digest\":{}}}",
+      t.prefix_compression, t.suffix_truncation, t.key_checksums, t.value_checksums, t.counted,
+      t.digest);
 }
 
 }  // namespace
@@ -72,6 +73,7 @@ outcome<int> run_trees(const command& c) {
       if (!t.suffix_truncation) out += "\twhole separators";
       if (t.key_checksums) out += "\tkey checksums";
       if (t.value_checksums) out += "\tvalue checksums";
+      if (t.counted) out += t.digest ? "\tdigest" : "\tcounted";
       out += '\n';
     }
   }

@@ -36,6 +36,14 @@ struct command {
   bool create = false;
   std::optional<std::uint64_t> offset, length;  // of the range of the value
 
+  // create
+  bool counted = false, digest = false;
+  // select
+  std::uint64_t index = 0;
+  // compare
+  std::string store2, tree2;
+  bool brief = false;
+
   // scan
   std::optional<std::string> from, to, prefix;
   std::optional<std::uint64_t> limit;
@@ -96,5 +104,10 @@ outcome<int> run_save(const command& c);
 outcome<int> run_fsck(const command& c);
 outcome<int> run_stat(const command& c);
 outcome<int> run_upgrade(const command& c);
+outcome<int> run_create(const command& c);
+outcome<int> run_count(const command& c);
+outcome<int> run_rank(const command& c);
+outcome<int> run_select(const command& c);
+outcome<int> run_compare(const command& c);
 
 }  // namespace pleach::tool

@@ -5,8 +5,8 @@
 // no command.
 //
 // I1 Options stand anywhere, also before the command; "--" ends them.
-// I2 Exit codes: 0 done, 1 get/del of a key that is not there, 4 fsck found errors, 8 operational
-//    error, 16 bad, no or unknown command or option.
+// I2 Exit codes: 0 done, 1 get/del/select of a key that is not there, compare of different
+//    trees, 4 fsck found errors, 8 operational error, 16 bad, no or unknown command or option.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
@@ -37,7 +37,7 @@ namespace {
 struct raw_command {
   std::string cache, device = "auto", size, log_size, mapsize, node, format = "jsonl";
   std::string max_node, key_bytes, value_bytes, offset, length, order;
-  std::string key, value, from, to, prefix, limit, batch, dump_tree;
+  std::string key, value, index, from, to, prefix, limit, batch, dump_tree;
   std::vector<std::string> nodes;
   bool no_bulk = false;
 };
@@ -188,10 +188,41 @@ void set_up_save(CLI::App& app, raw_command& raw, command& c) {
       ->type_name("TREE")
       ->allow_extra_args(false);
   add_format(app, raw);
+  app.add_flag("--digest", c.digest,
+               "jsonl: a last line a tree says how many records it has, and their digest");
   app.add_flag("--print", c.print, "dump: printable characters as they are, not hex");
   app.add_option("--mapsize", raw.mapsize,
                  "dump: add the line that mdb_load needs above 1MiB; db_load refuses it")
       ->type_name("SIZE");
+}
+void set_up_create(CLI::App& app, raw_command& raw, command& c) {
+  add_store(app, c);
+  add_tree(app, c);
+  app.add_option("--node", raw.node, "largest node of the tree (16KiB)")->type_name("SIZE");
+  add_tree_options(app, raw, c);
+  app.add_flag("--counted", c.counted,
+               "keep counts in the nodes: count, rank and select are quick");
+  app.add_flag("--digest", c.digest, "keep digests too: compare is quick; implies --counted");
+}
+void set_up_count(CLI::App& app, raw_command& raw, command& c) {
+  add_store(app, c);
+  add_tree(app, c);
+  app.add_option("--from", raw.from, "first key (inclusive)")->type_name("KEY");
+  app.add_option("--to", raw.to, "end (exclusive)")->type_name("KEY");
+}
+void set_up_select(CLI::App& app, raw_command& raw, command& c) {
+  add_store(app, c);
+  add_tree(app, c);
+  app.add_option("N", raw.index, "how many records are below it")->required();
+  app.add_flag("--keys-only", c.keys_only, "leave the value out");
+}
+void set_up_compare(CLI::App& app, raw_command&, command& c) {
+  add_store(app, c);
+  add_tree(app, c);
+  app.add_option("STORE2", c.store2, "the other store; may be the same")->required();
+  app.add_option("TREE2", c.tree2, "the tree to compare with")->required();
+  CLI::Option* keys = app.add_flag("--keys-only", c.keys_only, "leave the values out");
+  app.add_flag("--brief", c.brief, "print nothing: only the exit code says")->excludes(keys);
 }
 void set_up_fsck(CLI::App& app, raw_command&, command& c) {
   add_store(app, c);
@@ -220,6 +251,13 @@ constexpr std::array entries{
           "db_load and mdb_load read the dump format.", set_up_save, run_save},
     entry{"fsck", "check everything, change nothing",
           "Exit 0 clean, 4 errors, 8 could not check, 16 usage.", set_up_fsck, run_fsck},
+    entry{"create", "make a tree", "Exit 8 if it is there.", set_up_create, run_create},
+    entry{"count", "print how many records a range has", no_footer, set_up_count, run_count},
+    entry{"rank", "print how many records are below a key", no_footer, set_up_record, run_rank},
+    entry{"select", "print the record that has N others below it",
+          "The tree must be --counted. Exit 1 if there is none.", set_up_select, run_select},
+    entry{"compare", "print the records that differ between two trees",
+          "Exit 0 same, 1 different, 8 error, 16 usage.", set_up_compare, run_compare},
     entry{"stat", "print size, version, features and all counters", no_footer, set_up_trees,
           run_stat},
     entry{"upgrade", "convert leaves of an old version to the newest one",
@@ -384,10 +422,13 @@ void decode(const CLI::App& app, const raw_command& raw, command& c) {
   if (c.format != text_format::dump && (c.print || c.mapsize)) {
     throw usage_error{"--print and --mapsize need --format dump"};
   }
+  if (c.name == "save" && c.format != text_format::jsonl && c.digest)
+    throw usage_error{"--digest needs --format jsonl: a dump is what db_load reads"};
   c.batch_records = raw.batch.empty() ? 1000 : count_of("--batch", raw.batch);
   c.bulk = !raw.no_bulk && !c.ack && raw.batch.empty();
   if (c.batch_records == 0) throw usage_error{"--batch: a batch has at least one record"};
   if (given(app, "--limit")) c.limit = count_of("--limit", raw.limit);
+  if (given(app, "N")) c.index = count_of("N", raw.index);
   c.key = bytes_of("KEY", raw.key, c.hex);
   if (given(app, "--from")) c.from = bytes_of("--from", raw.from, c.hex);
   if (given(app, "--to")) c.to = bytes_of("--to", raw.to, c.hex);
@@ -432,8 +473,9 @@ std::string general_help() {
       "  --version         print the version\n"
       "  --help            this text; `pleach COMMAND --help` for a command\n\n"
       "SIZE is a number of bytes, or has KiB, MiB, GiB or TiB.\n"
-      "Exit codes: 0 done, 1 the key is not there (get, del), 8 operational error, 16 bad command "
-      "or option;\n"
+      "Exit codes: 0 done, 1 the key is not there (get, del, select), 8 operational error, 16 bad "
+      "command or option;\n"
+      "compare: 0 same, 1 different, 8 error, 16 usage;\n"
       "fsck: 0 clean, 4 errors found, 8 could not check, 16 usage.\n";
   return out;
 }

@@ -1,6 +1,7 @@
 #include "tools/open_store.hh"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 
@@ -64,6 +65,12 @@ outcome<tree> create_tree(store& s, std::string_view name, const tree_options& o
   const answer a = s.run(s.create_tree(name, options, created));
   if (a.ok()) return created;
   return fail(fmt::format("creating tree {}", text::quoted(name)), a);
+}
+
+bool same_file(const std::string& a, const std::string& b) {
+  struct stat of_a = {}, of_b = {};
+  return stat(a.c_str(), &of_a) == 0 && stat(b.c_str(), &of_b) == 0 && of_a.st_dev == of_b.st_dev &&
+         of_a.st_ino == of_b.st_ino;
 }
 
 outcome<std::vector<tree_info>> list_trees(store& s) {

@@ -21,6 +21,8 @@ outcome<void> close_store(store& s);
 outcome<tree> open_tree(store& s, std::string_view name);
 outcome<tree> create_tree(store& s, std::string_view name, const tree_options& options);
 
+bool same_file(const std::string& a, const std::string& b);
+
 // RETURNS: all trees by name, without those being dropped.
 outcome<std::vector<tree_info>> list_trees(store& s);
 

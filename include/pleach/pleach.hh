@@ -189,11 +189,18 @@ using record_editor = edit (*)(void* datum, std::string_view key, std::string& v
 struct range_digest {
   std::uint64_t count = 0;  ///< records
   std::uint64_t low = 0, high = 0;
+  range_digest& operator+=(const range_digest& b) {
+    count += b.count;
+    low += b.low;
+    high += b.high;
+    return *this;
+  }
   friend bool operator==(const range_digest&, const range_digest&) = default;
   std::string text() const;  ///< `high` and `low` as 32 hexadecimal digits
 };
 /// RETURNS: the digest of one record, of any length. That of a set of records is the sum of theirs:
-/// counts, and both halves modulo 2^64.
+/// counts, and both halves modulo 2^64. In the digest of a tree of integers (tree_options::order) a
+/// key counts as the store keeps it: from the highest byte to the lowest, the sign bit turned over.
 range_digest digest_of(std::string_view key, std::string_view value);
 
 struct tree_info {

@@ -50,7 +50,7 @@ void run::finish_sum(slot& s) {
 run::bounds run::possible_count(const slot& s, const std::string& from, const std::string* to) {
   bounds b;
   const history::tree_history& t = history_.tree(s.tree);
-  for (auto i = t.lower_bound(from); i != t.end() && (to == nullptr || i->first < *to); ++i) {
+  for (auto i = t.lower_bound(from); i != t.end() && (to == nullptr || t.key_comp()(i->first, *to)); ++i) {
     b.least += !history::may_be_absent(i->second, s.started);
     b.most += history::may_be_present(i->second, s.started);
   }
@@ -75,7 +75,8 @@ void run::check_select(slot& s, bool found) {
 
 void run::check_sum(slot& s) {
   const std::string* to = s.bounded ? &s.bound : nullptr;
-  const bool backwards = to != nullptr && *to <= s.sought;
+  const history::tree_history& t = history_.tree(s.tree);
+  const bool backwards = to != nullptr && !t.key_comp()(s.sought, *to);
   const bounds b = backwards ? bounds{} : possible_count(s, s.sought, to);
   const btree::aggregate& got = s.sum.sum();
   if (got.count < b.least || got.count > b.most)
@@ -83,8 +84,7 @@ void run::check_sum(slot& s) {
                           to ? printable(*to) : "", s.tree, b.least, b.most));
   if (s.what != sum_kind::DIGEST || backwards) return;
   btree::aggregate expected;
-  const history::tree_history& t = history_.tree(s.tree);
-  for (auto i = t.lower_bound(s.sought); i != t.end() && (to == nullptr || i->first < *to); ++i) {
+  for (auto i = t.lower_bound(s.sought); i != t.end() && (to == nullptr || t.key_comp()(i->first, *to)); ++i) {
     const version* only = history::only_possible(i->second, s.started);
     if (only == nullptr) return;  // it is being written: the sum may be one of several
     if (!only->value) continue;

@@ -12,7 +12,7 @@
 namespace pleach::text {
 namespace {
 
-enum : std::size_t { TREE, KEY, VALUE, FLAGS };
+enum : std::size_t { TREE, KEY, VALUE, FLAGS, RECORDS, DIGEST };
 
 constexpr std::uint64_t each_byte(std::uint64_t byte) {
   return byte * 0x0101010101010101u;
@@ -53,12 +53,25 @@ result<json_record> json_line_parser::parse(std::string_view line) {
   if (!fields_[TREE].seen && !default_tree_) {
     return fail(fault::bad_input, "missing field \"tree\", and no default tree is given (--tree)");
   }
+  const std::string_view tree =
+      fields_[TREE].seen ? fields_[TREE].view : std::string_view(*default_tree_);
+  if (fields_[RECORDS].seen || fields_[DIGEST].seen) {
+    const bool others = fields_[KEY].seen || fields_[VALUE].seen || fields_[FLAGS].seen;
+    const bool whole = fields_[RECORDS].seen && fields_[DIGEST].seen && !others &&
+                       !fields_[DIGEST].view.empty();
+    if (!whole)
+      return fail(fault::bad_input,
+                  "a digest has the fields \"tree\", \"records\" and \"digest\", and no other");
+    return json_record{.tree = tree,
+                       .key = {},
+                       .value = {},
+                       .records = fields_[RECORDS].view,
+                       .digest = fields_[DIGEST].view};
+  }
   if (!fields_[KEY].seen) return fail(fault::bad_input, "missing field \"key\" or \"key_hex\"");
   if (!fields_[VALUE].seen) {
     return fail(fault::bad_input, "missing field \"value\" or \"value_hex\"");
   }
-  const std::string_view tree =
-      fields_[TREE].seen ? fields_[TREE].view : std::string_view(*default_tree_);
   json_record record{.tree = tree, .key = fields_[KEY].view, .value = fields_[VALUE].view};
   if (fields_[FLAGS].seen) {
     if (fields_[FLAGS].view.size() != 1)
@@ -114,6 +127,8 @@ bool json_line_parser::parse_member() {
   } else if (name == "flags") {
     index = FLAGS;
     hex = true;
+  } else if (name == "records" || name == "digest") {
+    index = name == "records" ? RECORDS : DIGEST;
   } else {
     return refuse_at(name_at, fmt::format("unknown field {}", quoted(name)));
   }
@@ -376,6 +391,15 @@ bool append_json_line(std::string& out, std::string_view tree, std::string_view 
 
 bool append_json_key_line(std::string& out, std::string_view tree, std::string_view key) {
   return append_line(out, tree, key, nullptr);
+}
+
+bool append_json_digest(std::string& out, std::string_view tree, std::uint64_t records,
+                        std::string_view digest) {
+  if (!utf8_valid(tree)) return false;
+  out += "{\"tree\":";
+  append_json_string(out, tree);
+  out += fmt::format(",\"records\":\"{}\",\"digest\":\"{}\"}}\n", records, digest);
+  return true;
 }
 
 }  // namespace pleach::text

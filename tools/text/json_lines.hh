@@ -11,6 +11,10 @@
 //    always gives the same line.
 // I3 No allocation per record once the buffers have met the largest one.
 // I4 An empty line is an error: it is not a record.
+//
+// A line may be the digest of the records of one tree before it instead:
+// {"tree":"t","records":"2","digest":"<32 hex digits>"}. Older readers refuse it by the name of its
+// field.
 #pragma once
 
 #include <array>
@@ -31,6 +35,8 @@ struct json_record {
   std::string_view value;
   bool has_flags = false;
   std::uint8_t key_flags = 0, value_flags = 0;  // four bits each
+  std::string_view records;  // of a digest
+  std::string_view digest;   // not empty: the line is a digest, and no record
 };
 
 class json_line_parser {
@@ -64,7 +70,7 @@ class json_line_parser {
   bool refuse_at(const char* at, std::string sentence);
 
   std::optional<std::string> default_tree_;
-  std::array<field, 4> fields_;  // tree, key, value, flags
+  std::array<field, 6> fields_;  // tree, key, value, flags, records, digest
   std::string name_buffer_;
   std::string hex_buffer_;
   const char* begin_ = nullptr;
@@ -99,6 +105,10 @@ class json_lines_reader {
 // The same without a value, for listings of keys; such a line cannot be loaded.
 [[nodiscard]] bool append_json_key_line(std::string& out, std::string_view tree,
                                         std::string_view key);
+
+// The line of a digest. `digest`: as range_digest::text gives it. RETURNS: as append_json_line.
+[[nodiscard]] bool append_json_digest(std::string& out, std::string_view tree,
+                                      std::uint64_t records, std::string_view digest);
 
 // Appends `text` as a JSON string with its quotes. REQUIRES: valid UTF-8.
 void append_json_string(std::string& out, std::string_view text);

@@ -300,6 +300,9 @@ DOCTEST_TEST_CASE("the digest is that of the records, not of the tree") {
   DOCTEST_CHECK(pleach::digest_of("key", "value").text() == "4183e09b7c6764e259fc66342f3f7e76");
   DOCTEST_CHECK(pleach::digest_of(std::string(1024, 'k'), std::string(300, 'v')).text() ==
                 "751d2953b8ab9cda3f83fafc9ab5aaae");
+  // Of what no store takes, too.
+  DOCTEST_CHECK(!(pleach::digest_of(std::string(5000, 'k'), "v") ==
+                  pleach::digest_of(std::string(5001, 'k'), "v")));
   pleach::store s = open_memory(64 * mib);
   u32 number = 0;
   for (u32 node : {4096u, 16384u, 65536u})

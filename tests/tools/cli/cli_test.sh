@@ -44,7 +44,7 @@ equal() { if [ "$1" = "$2" ]; then ok; else bad "'$1' is not '$2'"; fi; }
 fresh() { rm -f "$1"; pl mkfs "$1" --size "${2:-64MiB}" >/dev/null 2>&1 || bad "mkfs $1"; }
 
 section "help, version, usage"
-for command in mkfs grow trees put get del drop scan load save fsck stat upgrade; do
+for command in mkfs grow trees put get del drop scan load save fsck stat upgrade create count rank select compare; do
   expect 0 $command --help
   if grep -q STORE out; then ok; else bad "$command --help does not name STORE"; fi
 done
@@ -296,6 +296,76 @@ expect 0 save ordered2 again.dump --format dump; same ordered.dump again.dump
 sed 's/pleach.order=int/pleach.order=odd/' ordered.dump >odd.dump; fresh ordered3
 expect 8 load ordered3 odd.dump --format dump; says "pleach.order=odd"
 expect 0 fsck ordered2
+
+section "create, count, rank, select"
+fresh cs
+expect 0 create cs t --digest --node 4KiB
+expect 8 create cs t; says "exists"
+expect 8 create cs ''
+expect 8 create cs big --node 128KiB; says "too large"
+expect 16 create cs x --node 5KiB
+expect 0 create cs c --counted --key-bytes 4 --value-bytes 4
+expect 0 create cs plain
+for i in $(seq 1000 1999); do echo "{\"tree\":\"t\",\"key\":\"$i\",\"value\":\"v$i\"}"; done >cs.jsonl
+expect 0 load cs cs.jsonl
+sed 's/"t"/"plain"/' cs.jsonl | pl load cs 2>err; equal $? 0
+for tree in t plain; do
+  expect 0 count cs $tree; out_is '1000\n'
+  expect 0 count cs $tree --from 1100 --to 12; out_is '100\n'
+  expect 0 count cs $tree --from 2 --to 1; out_is '0\n'
+  expect 0 count cs $tree --to ''; out_is '0\n'
+  expect 0 rank cs $tree 1500; out_is '500\n'
+  expect 0 rank cs $tree 15005; out_is '501\n'
+  expect 0 rank cs $tree ''; out_is '0\n'
+done
+expect 0 count cs c; out_is '0\n'
+expect 0 select cs t 0; out_is '{"tree":"t","key":"1000","value":"v1000"}\n'
+expect 0 select cs t 999 --keys-only; out_is '{"tree":"t","key":"1999"}\n'
+expect 1 select cs t 1000; out_empty
+expect 8 select cs plain 0; says "--counted"
+expect 16 select cs t -1
+expect 16 select cs t many
+expect 8 count cs missing; says "unknown tree"
+expect 0 trees cs; grep -q '^t	.*	digest$' out && grep -q '^c	.*	counted$' out && ok || bad "trees does not show the options"
+expect 0 trees cs --json; grep -q '"counted":true,"digest":true' out && ok || bad "no options in JSON"
+expect 0 fsck cs
+
+section "compare"
+fresh cs2
+expect 0 create cs2 u --digest
+sort -r cs.jsonl | sed 's/"t"/"u"/' | pl load cs2 2>err; equal $? 0
+expect 0 compare cs t cs2 u; out_empty
+expect 0 compare cs2 u cs t; out_empty
+expect 0 compare cs t cs plain; out_empty
+expect 0 compare cs t cs t
+expect 0 put cs2 u 1077 other; expect 0 del cs2 u 1099; expect 0 put cs2 u 1100x new
+for tree in t plain; do
+  expect 1 compare cs $tree cs2 u
+  printf '!< {"tree":"%s","key":"1077","value":"v1077"}\n!> {"tree":"u","key":"1077","value":"other"}\n< {"tree":"%s","key":"1099","value":"v1099"}\n> {"tree":"u","key":"1100x","value":"new"}\n' $tree $tree >wanted
+  same out wanted
+  expect 1 compare cs $tree cs2 u --brief; out_empty
+done
+expect 1 compare cs t cs2 u --keys-only
+out_is '! {"tree":"t","key":"1077"}\n< {"tree":"t","key":"1099"}\n> {"tree":"u","key":"1100x"}\n'
+expect 8 compare cs t cs2 missing; says "unknown tree"; says "cs2"
+expect 8 compare cs t nowhere u
+expect 16 compare cs t cs2
+expect 16 compare cs t cs2 u --brief --keys-only
+
+section "digests in saved files"
+expect 0 save cs --tree t --tree c --digest with.jsonl
+equal "$(grep -c '"digest"' with.jsonl)" 2
+head -1 with.jsonl >out; out_is '{"tree":"c","records":"0","digest":"00000000000000000000000000000000"}\n'
+fresh cs3
+expect 0 load cs3 with.jsonl; expect 0 compare cs t cs3 t; expect 0 count cs3 c; out_is '0\n'
+expect 0 save cs2 --tree u --digest other.jsonl
+if [ "$(tail -1 with.jsonl | jq -r .digest)" != "$(tail -1 other.jsonl | jq -r .digest)" ]; then ok; else bad "different records, same digest"; fi
+sed 's/v1500/w1500/' with.jsonl >bent.jsonl
+fresh cs4; expect 8 load cs4 bent.jsonl; says "line 1002"; says "corrupt"; says "digest"
+grep -v 1500 with.jsonl >short.jsonl
+expect 8 load cs4 short.jsonl; says "999"
+echo '{"tree":"t","digest":"00"}' | pl load cs4 2>err; equal $? 8; says "records"
+expect 16 save cs --digest --format dump
 
 section "scan"
 fresh r

@@ -270,4 +270,27 @@ DOCTEST_TEST_CASE("json reader: line numbers, cut and blank lines") {
 }
 
 }  // namespace
+DOCTEST_TEST_CASE("json: a line may be a digest, and then nothing else") {
+  std::string line;
+  DOCTEST_REQUIRE(pleach::text::append_json_digest(line, "t\"", 12, "00ff"));
+  DOCTEST_CHECK(line == "{\"tree\":\"t\\\"\",\"records\":\"12\",\"digest\":\"00ff\"}\n");
+  DOCTEST_CHECK(!pleach::text::append_json_digest(line, "\xff", 12, "00ff"));
+  line.pop_back();
+  pleach::text::json_line_parser parser;
+  auto parsed = parser.parse(line);
+  DOCTEST_REQUIRE(parsed.has_value());
+  DOCTEST_CHECK(parsed->tree == "t\"");
+  DOCTEST_CHECK(parsed->records == "12");
+  DOCTEST_CHECK(parsed->digest == "00ff");
+  auto record = parser.parse(R"({"tree":"t","key":"k","value":"v"})");
+  DOCTEST_REQUIRE(record.has_value());
+  DOCTEST_CHECK(record->digest.empty());
+  for (const char* bad :
+       {R"({"tree":"t","records":"1"})", R"({"tree":"t","digest":"00"})",
+        R"({"tree":"t","records":"1","digest":""})", R"({"records":"1","digest":"00"})",
+        R"({"tree":"t","records":"1","digest":"00","key":"k"})",
+        R"({"tree":"t","records":1,"digest":"00"})"})
+    DOCTEST_CHECK_MESSAGE(!parser.parse(bad).has_value(), bad);
+}
+
 }  // namespace pleach::text
