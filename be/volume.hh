@@ -39,6 +39,8 @@ static_assert(sizeof(root_record) == 4096);
 inline constexpr u64 feature_fixed_lengths = 1;  ///< trees of fixed lengths, node format 2
 /// Values may be a map of several runs: a program that does not know it would free the map only.
 inline constexpr u64 feature_value_maps = 2;
+/// The catalogue may name branches that were cut off a tree.
+inline constexpr u64 feature_cuts = 4;
 /// Trees whose child references carry aggregates, node format 4: a program that does not know them
 /// would not keep them up to date.
 inline constexpr u64 feature_aggregates = 8;
@@ -49,7 +51,8 @@ inline constexpr u64 feature_key_orders = 32;
 /// Attachments of records: checksums, flags of the user.
 inline constexpr u64 feature_record_extras = 64;
 inline constexpr u64 feature_incompat_known = feature_fixed_lengths | feature_value_maps |
-                                              feature_aggregates | feature_slotted_2 | feature_key_orders |
+                                              feature_cuts | feature_aggregates |
+                                              feature_slotted_2 | feature_key_orders |
                                               feature_record_extras;
 inline constexpr u64 feature_ro_compat_known = 0;
 /// What the incompat bits stand for, separated by commas; "" of none. Bits of which only newer

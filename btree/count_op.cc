@@ -61,6 +61,8 @@ sm::step count_op::init() {
 sm::step count_op::down() {
   cache::page_cache& pages = tree_->ctx->pages;
   if (tree_->dropped) return fail(errc::tree_closed);
+  if (opening_ != tree_->ctx->opening) let_go();  // it may have been cut off meanwhile
+  opening_ = tree_->ctx->opening;
   cache::descriptor* parent = nullptr;  // of the leaf, within this tick
   u32 child = 0;
   for (u32 left = leaves_per_tick; left != 0; --left) {

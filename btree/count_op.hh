@@ -61,6 +61,7 @@ class count_op final : public sm::machine<count_op> {
   u64 leaves_ = 0;                     ///< in a tree with a comparator: leaves that were counted
   cache::descriptor* held_ = nullptr;  ///< pinned: the page that was waited for
   page_ref need_, suspect_;
+  u64 opening_ = 0;  ///< the context's when the descent began
   page_addr bad_;
   u32 restarts_ = 0;
   sm::claim grant_;

@@ -81,8 +81,21 @@ u32 multi_get_op::fill(u32 most) {
   return given;
 }
 
+/// What the lanes wait for may have been cut off the tree: they ask it again.
+void multi_get_op::notice_cut() {
+  const u64 now = tree_->ctx->opening;
+  if (now == opening_) return;
+  opening_ = now;
+  for (lane& l : lanes()) {
+    if (l.at == place::FREE || l.at == place::EXTENT) continue;
+    let_go(l);
+    l.at = place::ROOT;
+  }
+}
+
 sm::step multi_get_op::down() {
   if (tree_->dropped) return fail(errc::tree_closed);
+  notice_cut();
   u32 left = lookups_per_tick;
   for (;;) {
     left -= fill(left);

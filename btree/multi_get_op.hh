@@ -113,6 +113,7 @@ class multi_get_op final : public sm::machine<multi_get_op> {
   sm::step cleanup();
 
   u32 fill(u32 most);
+  void notice_cut();
   void step_down();
   void search(lane& l, cache::descriptor& d, bool trusted);
   void found(lane& l);
@@ -127,6 +128,7 @@ class multi_get_op final : public sm::machine<multi_get_op> {
   u32 width_ = 0;          ///< lanes in use
   u32 turn_ = 0;           ///< lane whose load is started first
   u32 pinned_blocks_ = 0;  ///< of all lanes
+  u64 opening_ = 0;        ///< the context's when the lanes' descents began
   errc first_failure_ = errc::ok;
   page_addr bad_;
   lane* reading_ = nullptr;  ///< whose extent is read

@@ -285,6 +285,11 @@ void merge_nodes(page_writer a, const node_view& b, cbytes separator, bytes scra
 /// counters (root of a tree that lost its last record).
 void make_empty_leaf(page_writer w, convert c = convert::NO);
 
+/// Bytes of the record's value, wherever it lies.
+u64 value_bytes_of(const record& r);
+/// REQUIRES: a root.
+void add_to_counts(page_writer root, i64 records, i64 bytes);
+
 /// Everything that the views rely on: offsets inside, order, heads, prefix, fences, lengths, flags,
 /// garbage, no overlap. Never reads outside the page, whatever the bytes.
 /// RETURNS: ok, or corrupt with the place of first detection in `*why` (static text).

@@ -373,6 +373,21 @@ void set_low_fence(page_writer w, cbytes low, bytes scratch) {
   rewrite(w, b, scratch);
 }
 
+u64 value_bytes_of(const record& r) {
+  if (!(r.value_flags & VALUE_INDIRECT)) return r.value.size();
+  value_reference ref;
+  std::memcpy(&ref, r.value.data(), sizeof ref);
+  return ref.length;
+}
+
+void add_to_counts(page_writer root, i64 records, i64 bytes) {
+  const node_view n(root);
+  const u64 r = n.node().record_count + static_cast<u64>(records);
+  const u64 b = n.node().byte_count + static_cast<u64>(bytes);
+  root.put_le<u64>(node_header_offset + offsetof(node_header, record_count), r);
+  root.put_le<u64>(node_header_offset + offsetof(node_header, byte_count), b);
+}
+
 void make_empty_leaf(page_writer w, convert c) {
   const node_view n(w);
   if (!n.is_leaf()) {

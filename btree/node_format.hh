@@ -156,14 +156,16 @@ inline constexpr u32 max_integer_bytes = 16;      ///< keys of trees of integers
 inline constexpr u32 max_value_bytes = 64u << 20;
 inline constexpr u32 root_blocks = 1;             ///< a root keeps its address and its 4 KiB
 
-/// The value of a catalogue record; the key is the tree's name.
+/// The value of a catalogue record; the key is the tree's name. Of branches that were cut off a
+/// tree (TREE_CUT) the key is longer than any name, `id` and the layout are those of the tree, and the
+/// root is the holder: a page whose children they are.
 struct tree_record {
   le64 id;
   le64 root_addr;
   le32 root_gen;
   le16 flags;        ///< tree_flag
   le16 value_bytes;  ///< length of all values, 0 variable
-  le16 state;        ///< 1 live, 2 dropping
+  le16 state;        ///< tree_state
   le16 node_blocks;  ///< nodes grow to this before they split
   le16 order;        ///< tree_order
   le16 key_bytes;    ///< length of all keys, 0 variable
@@ -187,7 +189,7 @@ enum tree_order : u16 {
   ORDER_SIGNED = 3,
   ORDER_REGISTERED = 4,  ///< by a comparator whose name follows the tree_record
 };
-enum tree_state : u16 { TREE_LIVE = 1, TREE_DROPPING = 2 };
+enum tree_state : u16 { TREE_LIVE = 1, TREE_DROPPING = 2, TREE_CUT = 3 };
 inline constexpr u32 max_tree_name_bytes = 255;
 inline constexpr u32 max_comparator_name_bytes = 64;
 

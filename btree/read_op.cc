@@ -97,8 +97,14 @@ sm::step read_op::down() {
     page_ = by_cookie();
     if (page_ != nullptr) return go(FOUND);
   }
+  if (held_ != nullptr && opening_ != tree_->ctx->opening) {
+    // The page that was waited for may have been cut off meanwhile.
+    pages.unpin(*held_);
+    held_ = nullptr;
+  }
   cache::descriptor* d = held_;
   if (d == nullptr) {
+    opening_ = tree_->ctx->opening;
     d = pages.find_resident(tree_->root);
     if (d == nullptr) {
       need_ = tree_->root;
@@ -302,6 +308,8 @@ errc read_op::deliver(const node_view& leaf, u32 i) {
     c.source = page_;
     c.addr = page_->addr;
     c.version = page_->content_version;
+    c.of = tree_->ctx;
+    c.opening = tree_->ctx->opening;
   }
   if (to_.value) {
     record rec = leaf.at(i);

@@ -46,11 +46,14 @@ struct leaf_copy {
   cache::descriptor* source = nullptr;
   page_addr addr;
   u64 version = 0;
+  const context* of = nullptr;
+  u64 opening = 0;  ///< of `of`, then
   /// A freed or evicted page keeps its versions until its descriptor is used again: only a resident
-  /// one counts.
+  /// one counts. One that was cut off its tree stays as it is for a while.
+  /// REQUIRES: the store is open.
   bool current() const {
     return source && source->resident() && source->content_version == version &&
-           source->addr == addr;
+           source->addr == addr && of->opening == opening;
   }
 };
 
@@ -152,6 +155,7 @@ class read_op final : public sm::machine<read_op> {
   cache::descriptor* page_ = nullptr;  ///< where the descent stands within this tick
   cache::descriptor* held_ = nullptr;  ///< pinned: the page that was waited for
   page_ref need_, suspect_;
+  u64 opening_ = 0;  ///< the context's when the descent began
   page_addr bad_;
   sm::claim grant_;
   u32 restarts_ = 0;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "be/base/planted.hh"
+
 namespace pleach::btree {
 
 void reclaim_op::prepare(tree& t, tree& catalogue, cbytes name, const tree_record& record) {
@@ -11,6 +13,15 @@ void reclaim_op::prepare(tree& t, tree& catalogue, cbytes name, const tree_recor
   name_ = name;
   record_ = record;
   bad_ = {};
+  owner_ = nullptr;
+  removed_ = nullptr;
+}
+
+void reclaim_op::prepare_cut(tree& t, tree* owner, tree& catalogue, cbytes name,
+                             const tree_record& record, u64* removed) {
+  prepare(t, catalogue, name, record);
+  owner_ = owner;
+  removed_ = removed;
 }
 
 sm::step reclaim_op::tick(phase p) noexcept {
@@ -63,6 +74,11 @@ sm::step reclaim_op::tick(phase p) noexcept {
 /// Pins the path of last children down to level 1, then that node's last leaves.
 sm::step reclaim_op::down() {
   for (;;) {
+    if (owner_ != nullptr && owner_->dropped) owner_ = nullptr;
+    if (owner_ != nullptr && owner_root_ == nullptr) {
+      need_ = owner_->root;
+      return go(LOAD);
+    }
     if (depth_ == 0) {
       need_ = tree_->root;
       return go(LOAD);
@@ -97,6 +113,10 @@ sm::step reclaim_op::loaded() {
     tree_->ctx->pages.unpin(*d);
     bad_ = need_.addr;
     return fail(code);
+  }
+  if (owner_ != nullptr && owner_root_ == nullptr) {
+    owner_root_ = d;
+    return go(DOWN);
   }
   bool is_leaf_child = depth_ > 0 && node_view(path_[depth_ - 1]->reader()).level() == 1;
   if (is_leaf_child)
@@ -150,15 +170,15 @@ sm::step reclaim_op::mapped() {
 
 /// Log bytes of the step so far: pages that change, and of each free its record and its bits.
 u64 reclaim_op::credit() const {
-  constexpr u64 free_bytes = 48;
-  u64 bytes = log_bytes_, bitmaps = 0, group = ~u64{0};
+  constexpr u64 free_bytes = 48, count_bytes = 32;
+  u64 bytes = log_bytes_ + count_bytes, bitmaps = 0, group = ~u64{0};
   for (page_addr a : frees_) {
     bytes += free_bytes + a.blocks() / 8;
     u64 g = tree_->ctx->engine.group_of(a);
     if (g != group) ++bitmaps;
     group = g;
   }
-  return txn::engine::credit_bytes(bytes, depth_ + 1 + bitmaps);
+  return txn::engine::credit_bytes(bytes, depth_ + 2 + bitmaps);
 }
 
 sm::step reclaim_op::plan() {
@@ -199,14 +219,27 @@ sm::step reclaim_op::open() {
   return tree_->ctx->engine.take_credit(credit_, *this, need) ? go(ACT) : wait(ACT, "log credit");
 }
 
-void reclaim_op::free_extents_of(const node_view& leaf) {
+/// The extents of the leaf are freed, its records forgotten.
+void reclaim_op::free_records_of(const node_view& leaf) {
+  u64 bytes = 0;
   for (u32 i = 0; i < leaf.count(); ++i) {
     record r = leaf.at(i);
+    bytes += leaf.key_length(i) + value_bytes_of(r);
     if (!(r.value_flags & VALUE_INDIRECT)) continue;
     value_reference ref;
     std::memcpy(&ref, r.value.data(), sizeof ref);
     tree_->ctx->engine.free_run(space_, {page_addr(ref.run), ref.gen});
   }
+  forget_records(leaf.count(), bytes);
+}
+
+/// Records that are freed in this tick no longer count.
+void reclaim_op::forget_records(u64 records, u64 bytes) {
+  if (removed_ != nullptr) *removed_ += records;
+  // A tree that is dropped counts no more; its root may be gone.
+  if (owner_ == nullptr || owner_->dropped || PLEACH_PLANTED("cut_still_counted")) return;
+  add_to_counts(tree_->ctx->engine.write(*owner_root_), -static_cast<i64>(records),
+                -static_cast<i64>(bytes));
 }
 
 page_writer reclaim_op::change(cache::descriptor& d) {
@@ -223,21 +256,23 @@ sm::step reclaim_op::act() {
     for (u32 i = 0; i < leaf_count_; ++i) latch(*leaves_[i]);
     for (cache::descriptor* d : space_.bitmaps) latch(*d);
     if (mapped_leaf_ != nullptr) latch(*mapped_leaf_);
+    if (owner_root_ != nullptr) latch(*owner_root_);
   });
   if (mapped_leaf_ != nullptr) {
     for (page_addr run : value_op_.map().runs) e.free_run(space_, {run, mapped_.gen});
     e.free_run(space_, {page_addr(mapped_.run), mapped_.gen});
+    forget_records(1, node_view(mapped_leaf_->reader()).key_length(mapped_index_) + mapped_.length);
     erase_at(e.write(*mapped_leaf_), mapped_index_);
     out.lsn = e.end(credit_);
     return go(NEXT);
   }
   node_view bottom(path_[depth_ - 1]->reader());
   if (bottom.is_leaf()) {
-    free_extents_of(bottom);
+    free_records_of(bottom);
     make_empty_leaf(change(*path_[depth_ - 1]));
   } else {
     for (u32 i = 0; i < leaf_count_; ++i) {
-      free_extents_of(node_view(leaves_[i]->reader()));
+      free_records_of(node_view(leaves_[i]->reader()));
       e.free_page(space_, *leaves_[i]);
     }
     u32 gone = leaf_count_;
@@ -272,6 +307,8 @@ void reclaim_op::give_back() {
   if (loading_) c.pages.unpin(*loading_);
   loading_ = nullptr;
   unpin_path();
+  if (owner_root_) c.pages.unpin(*owner_root_);
+  owner_root_ = nullptr;
   if (mapped_leaf_) c.pages.unpin(*mapped_leaf_);
   mapped_leaf_ = nullptr;
   c.engine.give_back(space_);

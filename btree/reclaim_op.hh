@@ -1,6 +1,8 @@
-// Gives back the pages of a dropped tree, from its right edge, in bounded steps.
+// Gives back the pages of a dropped tree, or of branches that were cut off a tree, from the right
+// edge, in bounded steps.
 //
-//     reclaim(tree):               # its catalogue record says `dropping`: nobody else enters it
+//     reclaim(tree):               # its catalogue record says `dropping` or `cut`: nobody else
+//                                  # enters it
 //       until the root is a leaf:
 //         descend along the last children to a node of level 1
 //         pin its last leaves      # a few; await loads: they name the extents of large values
@@ -9,12 +11,13 @@
 //           in one tick: free its runs and the map, delete the record; again from the top
 //         await space op for the frees; await credit
 //         in one tick: free the leaves and their extents; an emptied parent goes too, up to
-//                      the root, which becomes an empty leaf
+//                      the root, which becomes an empty leaf; of branches that were cut off, take
+//                      the records out of the count of the tree that they belonged to
 //       in one tick: free the extents in the root; then delete the catalogue record and the root
 //
-// After a crash in between the record still says `dropping`: the next writable open goes on. The
-// right edge of such a tree has no matching fences; nothing but this op and the check (which counts
-// its pages as reachable) looks at it.
+// After a crash in between the record is still there: the next writable open goes on. The right
+// edge of such a tree, and the left edge of branches that were cut off, have no matching fences; nothing
+// but this op and the check (which counts its pages as reachable) looks at it.
 #pragma once
 
 #include "btree/write_op.hh"
@@ -45,6 +48,10 @@ class reclaim_op final : public sm::machine<reclaim_op> {
   /// `t`: the dropped tree (its `dropped` flag keeps others out); `catalogue`, `name`, `record`:
   /// where it stands.
   void prepare(tree& t, tree& catalogue, cbytes name, const tree_record& record);
+  /// `t`: the holder of branches that were cut off `owner`, as a tree; null if that is not live.
+  /// The owner's counts fall with what is freed, and `removed` (may be null) rises.
+  void prepare_cut(tree& t, tree* owner, tree& catalogue, cbytes name, const tree_record& record,
+                   u64* removed);
   page_addr bad_page() const { return bad_; }
   sm::step tick(phase p) noexcept;
 
@@ -62,12 +69,16 @@ class reclaim_op final : public sm::machine<reclaim_op> {
   u64 credit() const;
   void unpin_path();
   void give_back();
-  void free_extents_of(const node_view& leaf);
+  void free_records_of(const node_view& leaf);
+  void forget_records(u64 records, u64 bytes);
   page_writer change(cache::descriptor& d);
   void collect_extents(const node_view& leaf);
 
   tree* tree_ = nullptr;
   tree* catalogue_ = nullptr;
+  tree* owner_ = nullptr;
+  cache::descriptor* owner_root_ = nullptr;  ///< pinned
+  u64* removed_ = nullptr;
   cbytes name_;
   tree_record record_{};
   page_addr bad_;

@@ -115,7 +115,7 @@ bool parse_tree_record(cbytes value, tree_record& out, std::string_view* compara
     return false;
   constexpr u16 whole = TREE_NO_PREFIX | TREE_NO_TRUNCATION;
   if (registered && (out.flags & (whole | TREE_FIXED_LEAVES)) != whole) return false;
-  bool state_known = out.state == TREE_LIVE || out.state == TREE_DROPPING;
+  bool state_known = out.state >= TREE_LIVE && out.state <= TREE_CUT;
   page_addr root(out.root_addr);
   return state_known && out.id > tree_catalogue && root && root.blocks() == root_blocks &&
          order_possible(out.order, out.key_bytes) && out.node_blocks >= 1 &&

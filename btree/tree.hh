@@ -31,6 +31,8 @@ struct tree_statistics {
   u64 merges_passing = 0;  ///< of merges: by a write that only passed a sparse leaf
   u64 ahead_grown = 0, ahead_shrunk = 0;  ///< changes of windows of read-ahead
   u64 bulk_loads = 0, bulk_records = 0;
+  u64 cuts = 0;        ///< of branches
+  u64 cut_leaves = 0;  ///< transactions that took whole leaves out
   u64 edits = 0;  ///< calls of editors: more than modifies if records changed under them
   u64 restart_stale = 0, restart_check = 0, restart_grant = 0, restart_plan = 0, lock_all = 0;
 };
@@ -54,7 +56,10 @@ struct context {
       "write gate"};  ///< writers share it; one that restarted too often holds it alone (LOCKALL)
   std::byte* scratch = nullptr;  ///< one largest page; used within a tick only
   u32 scratch_bytes = 0;
-  u64 opening = next_opening();  ///< tells cookies of this opening of this store from all others
+  /// Tells cookies of this opening of this store from all others. A cut renews it: whoever
+  /// remembers a page from before, or waits for one, asks the tree again (cut_op.hh).
+  u64 opening = next_opening();
+  u64 holders = 0;  ///< made in this opening: tells their names apart
 };
 
 struct tree {

@@ -19,7 +19,7 @@ struct verifier::expectation {
   i32 level;  ///< -1: any (a root)
   std::string low, high;
   bool has_high;
-  bool dropping;
+  going how;
   const std::function<void(cbytes key, cbytes value)>* each;
   std::optional<aggregate> sum{};  ///< that the parent keeps
 };
@@ -154,26 +154,41 @@ result<verify_totals> verifier::run() {
                           u64{rec.id}, u64{root.next_tree_id}));
     trees.push_back({text(key), rec, std::string(comparator)});
   };
-  check_tree("(catalogue)", tree_catalogue, catalogue_root(ctx_.engine.root_block()), false, each);
-  for (const found_tree& t : trees) {
-    if (stopped_) break;
-    ++totals_.trees;
-    record_ = t.record;
-    const auto found = ctx_.orders.find(t.comparator);
-    order_ = found != ctx_.orders.end() && !t.comparator.empty() ? &found->second : nullptr;
-    if (order_ == nullptr && !t.comparator.empty() && unchecked_)
-      unchecked_(
-          "tree " + t.name,
-          fmt::format("the order of its keys: comparator \"{}\" is not registered", t.comparator));
-    check_tree(t.name, t.record.id, {page_addr(t.record.root_addr), t.record.root_gen},
-               t.record.state == TREE_DROPPING, nullptr);
-  }
+  check_tree("(catalogue)", tree_catalogue, catalogue_root(ctx_.engine.root_block()), going::NO,
+             each);
+  // What was cut off goes before the trees that still count its records.
+  for (bool cut : {true, false})
+    for (const found_tree& t : trees) {
+      if (stopped_) break;
+      if (cut != (t.record.state == TREE_CUT)) continue;
+      totals_.trees += !cut;
+      record_ = t.record;
+      const auto found = ctx_.orders.find(t.comparator);
+      order_ = found != ctx_.orders.end() && !t.comparator.empty() ? &found->second : nullptr;
+      if (order_ == nullptr && !t.comparator.empty() && unchecked_ && !cut)
+        unchecked_("tree " + t.name,
+                   fmt::format("the order of its keys: comparator \"{}\" is not registered",
+                               t.comparator));
+      if (cut && t.name.size() <= max_tree_name_bytes)
+        problem("catalogue",
+                fmt::format("corrupt: tree \"{}\" is said to be cut off a tree", t.name));
+      check_tree(cut ? fmt::format("{} (cut off)", u64{t.record.id}) : t.name, t.record.id,
+                 {page_addr(t.record.root_addr), t.record.root_gen},
+                 cut                                   ? going::CUT
+                 : t.record.state == TREE_DROPPING ? going::DROPPED
+                                                       : going::NO,
+                 nullptr);
+      if (!cut) continue;
+      counts& c = cut_[t.record.id];
+      c.records += tree_records_;
+      c.bytes += tree_bytes_;
+    }
   if (!stopped_) check_space();
   if (stopped_) return fail(errc::cancelled);
   return totals_;
 }
 
-void verifier::check_tree(const std::string& name, tree_id_t id, page_ref root, bool dropping,
+void verifier::check_tree(const std::string& name, tree_id_t id, page_ref root, going how,
                           const std::function<void(cbytes, cbytes)>& each) {
   tree_records_ = tree_bytes_ = 0;
   u64 records = 0, bytes = 0;
@@ -188,12 +203,14 @@ void verifier::check_tree(const std::string& name, tree_id_t id, page_ref root, 
       have_counts = true;
     }
   }
-  check_page({name, id, root, -1, "", "", false, dropping, &each});
-  if (have_counts && !dropping && !stopped_ && (records != tree_records_ || bytes != tree_bytes_))
+  check_page({name, id, root, -1, "", "", false, how, &each});
+  const counts cut = cut_[id];
+  if (have_counts && how == going::NO && !stopped_ &&
+      (records != tree_records_ + cut.records || bytes != tree_bytes_ + cut.bytes))
     problem("tree " + name,
             fmt::format("corrupt: its root counts {} records of {} bytes, found {} of {}", records,
-                        bytes, tree_records_, tree_bytes_));
-  if (id != tree_catalogue) totals_.records += tree_records_;
+                        bytes, tree_records_ + cut.records, tree_bytes_ + cut.bytes));
+  if (id != tree_catalogue && how != going::CUT) totals_.records += tree_records_;
 }
 
 void verifier::check_page(const expectation& e) {
@@ -231,8 +248,9 @@ void verifier::check_page(const expectation& e) {
             fmt::format("corrupt: its level is {}, its parent expects {}", n.level(), e.level));
     return;
   }
-  bool right_edge = e.dropping && !e.has_high;
-  if (text(n.low_fence()) != e.low)
+  bool right_edge = e.how != going::NO && !e.has_high;
+  bool left_edge = e.how == going::CUT && e.low.empty();
+  if (text(n.low_fence()) != e.low && !left_edge)
     problem(where, "corrupt: its low fence is not its parent's separator");
   bool high_agrees =
       n.has_high_fence() == e.has_high && (!e.has_high || text(n.high_fence()) == e.high);
@@ -294,7 +312,7 @@ void verifier::check_page(const expectation& e) {
   std::string low = text(n.low_fence());
   for (u32 i = 0; i < n.count(); ++i) {
     expectation c{e.tree,     e.id,       n.child(i), static_cast<i32>(n.level()) - 1, low, e.high,
-                  e.has_high, e.dropping, e.each};
+                  e.has_high, e.how,      e.each};
     if (n.aggregated()) c.sum = n.child_sum(i);
     if (i + 1 < n.count()) {
       c.high = text({key, n.copy_key(i + 1, key)});
@@ -327,7 +345,7 @@ void verifier::check_order(const node_view& n, const std::string& where) {
 /// What the parent says that this page adds up to. (A wrong sum is one problem: each is compared
 /// with the page's own entries, not with all that is below.)
 void verifier::check_sum(const expectation& e, const node_view& n, const std::string& where) {
-  if (!e.sum || e.dropping) return;
+  if (!e.sum || e.how != going::NO) return;
   const aggregate found = sum_of(n, (record_.flags & TREE_DIGEST) != 0);
   if (found.count != e.sum->count)
     problem(where, fmt::format("corrupt: its parent counts {} records below it, found {}",

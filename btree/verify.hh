@@ -11,6 +11,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -36,7 +37,9 @@ class verifier {
 
  private:
   struct expectation;
-  void check_tree(const std::string& name, tree_id_t id, page_ref root, bool dropping,
+  /// Of a tree that is being freed not all edges have matching fences.
+  enum class going : u8 { NO, DROPPED, CUT };
+  void check_tree(const std::string& name, tree_id_t id, page_ref root, going how,
                   const std::function<void(cbytes key, cbytes value)>& each);
   void check_page(const expectation& e);
   void check_order(const node_view& n, const std::string& where);
@@ -59,6 +62,10 @@ class verifier {
   tree_record record_{};  ///< of the tree that is checked; zeros for the catalogue
   const registered_order* order_ = nullptr;  ///< its comparator, if it has one that is there
   u64 tree_records_ = 0, tree_bytes_ = 0;
+  struct counts {
+    u64 records = 0, bytes = 0;
+  };
+  std::map<tree_id_t, counts> cut_;  ///< in branches that were cut off: still in their trees' counts
 };
 
 }  // namespace pleach::btree

@@ -173,13 +173,6 @@ void write_applier::drop_extent(const record& old) {
   engine_.free_run(op_.space_, {page_addr(ref.run), ref.gen});
 }
 
-static u64 value_bytes(const record& r) {
-  if (!(r.value_flags & VALUE_INDIRECT)) return r.value.size();
-  value_reference ref;
-  std::memcpy(&ref, r.value.data(), sizeof ref);
-  return ref.length;
-}
-
 /// What is attached to the record. Leaves that hold such records are of the second version.
 record_extras write_applier::extras_of(const write_item& item, cbytes value, const record* old) {
   record_extras x = make_extras(*item.t, item.key, value, op_.user_flags_after(item, old));
@@ -218,7 +211,7 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
       ++ctx_.stats.replaces;
       record old = n.at(r.index);
       extras = extras_of(item, value, &old);
-      i64 grown = static_cast<i64>(item.value_bytes()) - static_cast<i64>(value_bytes(old));
+      i64 grown = static_cast<i64>(item.value_bytes()) - static_cast<i64>(value_bytes_of(old));
       if (item.old_value && !(old.value_flags & VALUE_INDIRECT))
         item.old_value->assign(reinterpret_cast<const char*>(old.value.data()), old.value.size());
       room there = room_for_replace(n, r.index, length, extras.size);
@@ -285,10 +278,11 @@ void write_applier::erase(write_item& item, resident_path& path) {
   search_result r = n.find(item.key);
   if (!r.found) return;  // in a batch, no error
   ++ctx_.stats.deletes;
+  ++op_.erased_;
   record old = n.at(r.index);
   if (item.old_value && !(old.value_flags & VALUE_INDIRECT))
     item.old_value->assign(reinterpret_cast<const char*>(old.value.data()), old.value.size());
-  add_counts(*item.t, -1, -static_cast<i64>(item.key.size() + value_bytes(old)));
+  add_counts(*item.t, -1, -static_cast<i64>(item.key.size() + value_bytes_of(old)));
   aggregate less;
   if (item.t->counted) less -= record_sum(item.key, old, item.t->digest);
   page_writer w = change(d, false);
@@ -615,8 +609,13 @@ void write_applier::create_root(write_item& item) {
   std::memcpy(&op_.created_, item.value.data(), item.value.size());
   page_writer w = change(block, false);
   const auto& root_now = *reinterpret_cast<const root_record*>(block.reader().base());
-  rec.id = root_now.next_tree_id;
-  w.put_le<u64>(offsetof(root_record, next_tree_id), rec.id + 1);
+  // A holder's id is that of the tree whose branches it will hold.
+  if (rec.state == TREE_CUT) {
+    engine_.require_feature(feature_cuts);
+  } else {
+    rec.id = root_now.next_tree_id;
+    w.put_le<u64>(offsetof(root_record, next_tree_id), rec.id + 1);
+  }
   // A page of exactly the root's size: it keeps it for life.
   cache::descriptor& page = new_page(root_blocks);
   PLEACH_ASSERT(page.addr.blocks() == root_blocks);
@@ -659,12 +658,7 @@ void write_applier::flush_counts() {
   if (counted_ != nullptr && (records_ != 0 || bytes_ != 0)) {
     cache::descriptor* root = ctx_.pages.find_resident(counted_->root);
     PLEACH_ASSERT(root != nullptr);
-    node_view n(root->reader());
-    u64 records = n.node().record_count + static_cast<u64>(records_);
-    u64 bytes = n.node().byte_count + static_cast<u64>(bytes_);
-    page_writer w = change(*root, false);
-    w.put_le<u64>(node_header_offset + offsetof(node_header, record_count), records);
-    w.put_le<u64>(node_header_offset + offsetof(node_header, byte_count), bytes);
+    add_to_counts(change(*root, false), records_, bytes_);
   }
   counted_ = nullptr;
   records_ = bytes_ = 0;

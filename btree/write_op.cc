@@ -56,6 +56,7 @@ void write_op::prepare(context& c, std::span<write_item> items, bool durable) {
   pinned_units_ = 0;
   next_extent_ = 0;
   extent_running_ = allocated_ = applied_ = derailed_ = false;
+  erased_ = 0;
   ask_ = 0;
   near_ = nullptr;
   near_tried_ = shortcut_ = false;

@@ -49,7 +49,8 @@ enum class change : u8 {
   UPDATE,  ///< `not_found` if absent
   UPSERT,
   DELETE,       ///< alone: `not_found` if absent
-  CREATE_TREE,  ///< alone, in the catalogue: makes the root page, takes the next tree id
+  CREATE_TREE,  ///< alone, in the catalogue: makes the root page, takes the next tree id; of a
+                ///< record in state TREE_CUT, whose id is given, an empty holder
   REMOVE_TREE,  ///< alone, in the catalogue: deletes the record and frees the root page named in
                 ///< `value`
   CONVERT,      ///< alone: rewrites the leaf that holds `key` if it is of an old version
@@ -212,6 +213,8 @@ class write_op final : public sm::machine<write_op> {
   /// True once the changes are visible, in group `out.lsn`, whatever came afterwards (cancelled
   /// while it waited to be durable).
   bool applied() const { return applied_; }
+  /// Records that were deleted. Of the last run, until the next `prepare`.
+  u64 erased() const { return erased_; }
   sm::step tick(phase p) noexcept;
 
  private:
@@ -308,6 +311,7 @@ class write_op final : public sm::machine<write_op> {
   bool allocated_ = false;
   bool applied_ = false;
   bool derailed_ = false;  ///< ACT left something out: a comparator contradicted itself
+  u64 erased_ = 0;
   txn::alloc_op alloc_op_;
   txn::extent_op extent_op_;
   value_reference old_reference_{};

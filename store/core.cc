@@ -156,32 +156,65 @@ attempt<void> core::bring_up() {
   return {};
 }
 
-attempt<void> core::finish_drops() {
-  if (PLEACH_PLANTED("drop_not_resumed")) return {};
-  std::string key, value, from;
+/// The next sound record of the catalogue; `from`: empty at first.
+/// RETURNS: false: there is none.
+attempt<bool> core::next_record(std::string& from, std::string& key, btree::tree_record& record) {
+  std::string value;
   for (;;) {
     btree::read_op read;
     read.prepare(*catalogue, btree::seek::AT_LEAST, as_bytes(from), {&key, &value, nullptr});
     drive(loop, read);
-    if (read.out.code == errc::not_found) return {};
+    if (read.out.code == errc::not_found) return false;
     if (!is_ok(read.out.code))
       return in_trouble(read.out.code,
                         fmt::format("{}: reading the catalogue: {} (page {})", name,
                                     sentence_of(read.out.code), read.bad_page().block()));
-    btree::tree_record rec;
-    if (btree::parse_tree_record(as_bytes(value), rec) && rec.state == btree::TREE_DROPPING) {
-      btree::tree t(*ctx);
-      btree::adopt(t, rec);
-      auto op = std::make_unique<btree::reclaim_op>();
-      op->prepare(t, *catalogue, as_bytes(key), rec);
-      drive(loop, *op);
-      // A damaged page keeps the rest of that tree allocated; the store works on.
-      if (!is_ok(op->out.code) && op->out.code != errc::corrupt && op->out.code != errc::io)
-        return in_trouble(op->out.code, fmt::format("{}: reclaiming a dropped tree: {}", name,
-                                                    sentence_of(op->out.code)));
-    }
     from = key + '\0';
+    if (btree::parse_tree_record(as_bytes(value), record)) return true;
   }
+}
+
+/// What was cut off a tree goes first: dropping the tree would leave it without an owner's root.
+attempt<void> core::finish_drops() {
+  for (u16 state : {btree::TREE_CUT, btree::TREE_DROPPING}) {
+    if (PLEACH_PLANTED("drop_not_resumed") && state == btree::TREE_DROPPING) continue;
+    if (PLEACH_PLANTED("cut_not_resumed") && state == btree::TREE_CUT) continue;
+    std::string from, key;
+    btree::tree_record record;
+    for (;;) {
+      attempt<bool> found = next_record(from, key, record);
+      if (!found) return std::unexpected(found.error());
+      if (!*found) break;
+      if (record.state != state) continue;
+      if (auto done = finish_drop(key, record); !done) return done;
+    }
+  }
+  return {};
+}
+
+attempt<void> core::finish_drop(const std::string& key, const btree::tree_record& record) {
+  btree::tree t(*ctx), owner(*ctx);
+  btree::adopt(t, record);
+  auto op = std::make_unique<btree::reclaim_op>();
+  if (record.state == btree::TREE_CUT) {
+    std::string from, other;
+    btree::tree_record of;
+    attempt<bool> found = true;
+    do {
+      found = next_record(from, other, of);
+      if (!found) return std::unexpected(found.error());
+    } while (*found && (of.id != record.id || of.state == btree::TREE_CUT));
+    const bool live = *found && of.state == btree::TREE_LIVE;
+    if (live) btree::adopt(owner, of);
+    op->prepare_cut(t, live ? &owner : nullptr, *catalogue, as_bytes(key), record, nullptr);
+  } else {
+    op->prepare(t, *catalogue, as_bytes(key), record);
+  }
+  drive(loop, *op);
+  // A damaged page keeps the rest of that tree allocated; the store works on.
+  if (is_ok(op->out.code) || op->out.code == errc::corrupt || op->out.code == errc::io) return {};
+  return in_trouble(op->out.code, fmt::format("{}: reclaiming a dropped tree: {}", name,
+                                              sentence_of(op->out.code)));
 }
 
 std::shared_ptr<open_tree> core::tree_for(const std::shared_ptr<core>& self,

@@ -105,8 +105,10 @@ class core {
 
  private:
   attempt<void> bring_up();
-  /// Goes on with trees whose drop was interrupted by a crash.
+  /// Gives back what was dropped, or cut off a tree, and not freed before the store went down.
   attempt<void> finish_drops();
+  attempt<void> finish_drop(const std::string& key, const btree::tree_record& record);
+  attempt<bool> next_record(std::string& from, std::string& key, btree::tree_record& record);
 
   std::map<std::string, std::weak_ptr<open_tree>, std::less<>> trees_;
   std::unique_ptr<std::byte[]> scratch_;

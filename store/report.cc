@@ -74,6 +74,8 @@ std::vector<counter> store::stats() const {
       {"tree.unlinks", t.unlinks, "empty leaves unlinked"},
       {"tree.edits", t.edits, "calls of editors of modifies"},
       {"tree.empties_kept", t.empties_kept, "empty leaves kept for want of room beside"},
+      {"tree.cuts", t.cuts, "cuts of whole branches by delete-range"},
+      {"tree.cut_leaves", t.cut_leaves, "transactions that took whole leaves out of a tree"},
       {"tree.compactions", t.compactions, "nodes compacted in place"},
       {"tree.cookie_hits", t.cookie_hits, "operations whose cookie saved the descent"},
       {"tree.cookie_misses", t.cookie_misses, "operations whose cookie did not"},

@@ -5,6 +5,7 @@
 
 #include "btree/aggregate_op.hh"
 #include "btree/count_op.hh"
+#include "btree/cut_op.hh"
 #include "btree/edit_all_op.hh"
 #include "btree/multi_get_op.hh"
 #include "btree/read_op.hh"

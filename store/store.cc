@@ -534,6 +534,7 @@ std::expected<std::vector<tree_info>, error> store::trees() {
     if (!btree::parse_tree_record(as_bytes(value), rec, &comparator))
       return refuse(errc::corrupt,
                     fmt::format("{}: corrupt: the catalogue's record of \"{}\"", s.path, key));
+    if (rec.state == btree::TREE_CUT) continue;
     tree_info info;
     info.name = key;
     info.id = rec.id;

@@ -264,6 +264,16 @@ operation count_range(const std::shared_ptr<tree_state>& t, std::string_view fro
   });
 }
 
+/// Large: on the heap, not in the operation's room.
+class cut_body final : public body {
+ public:
+  std::shared_ptr<tree_state> tree;
+  internal::given_key from, to;
+  std::unique_ptr<btree::cut_op> op;
+  sm::op& engine_op() override { return *op; }
+  void finish(answer& a) override { a.page = op->bad_page().raw; }
+};
+
 /// `bound`: null: none.
 operation read_one(const std::shared_ptr<tree_state>& t, btree::seek mode, std::string_view key,
                    const btree::read_op::sink& to, const std::string_view* bound = nullptr,
@@ -295,6 +305,24 @@ operation write(const std::shared_ptr<tree_state>& t, btree::change kind, std::s
     b.key.set(t->open->t, key);
     b.op.prepare(t->open->t, kind, b.key.bytes(), as_bytes(value), old_value,
                  d == durability::durable, operation_access::engine_cookie(near));
+  });
+}
+
+operation cut(const std::shared_ptr<tree_state>& t, std::string_view from, std::string_view to,
+              std::uint64_t& n, const btree::cut_op::options& o) {
+  internal::store_state* s = t ? t->store.get() : nullptr;
+  n = 0;
+  if (errc e = check_tree(t, true); !is_ok(e)) return operation_access::refuse(s, e);
+  for (std::string_view key : {from, to})
+    if (!fits(t->open->t, key, true)) return operation_access::refuse_key(*t, key);
+  return operation_access::with<cut_body>(s, [&](cut_body& b) {
+    store_layer::core& c = *t->store->c;
+    b.tree = t;
+    b.op = std::make_unique<btree::cut_op>(*c.ctx);
+    b.from.set(t->open->t, from);
+    b.to.set(t->open->t, to);
+    const cbytes bound = b.to.bytes();
+    b.op->prepare(t->open->t, *c.catalogue, b.from.bytes(), to.empty() ? nullptr : &bound, n, o);
   });
 }
 
@@ -509,6 +537,26 @@ operation tree::edit_all(record_editor fn, void* datum, std::uint64_t& changed) 
 }
 operation tree::del(std::string_view key, std::string* old_value, durability d, cookie* near) {
   return write(state_, btree::change::DELETE, key, {}, old_value, d, near);
+}
+
+
+operation tree::delete_range(std::string_view from, std::string_view to, std::uint64_t& n,
+                             durability d) {
+  return cut(state_, from, to, n, {.durable = d == durability::durable});
+}
+
+operation tree::truncate(std::uint32_t pages, std::uint64_t& n, std::uint64_t steps,
+                         durability d) {
+  static_assert(truncate_pages_max == btree::cut_op::max_leaves);
+  if (pages == 0 || pages > truncate_pages_max) {
+    n = 0;
+    return operation_access::refuse(state_ ? state_->store.get() : nullptr, errc::bad_argument);
+  }
+  return cut(state_, {}, {}, n,
+             {.durable = d == durability::durable,
+              .hold = false,
+              .leaves = pages,
+              .steps = steps == 0 ? ~u64{0} : steps});
 }
 
 }  // namespace pleach

@@ -1,11 +1,10 @@
 // pleach scan: the records of a range in key order, or backwards, as JSON Lines; or their number.
 //
-// I1 The range is [max(from, prefix), min(to, prefix's successor)); --reverse only turns the order.
+// I1 --reverse only turns the order; the range (key_range.hh) stays.
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "tools/command.hh"
+#include "tools/key_range.hh"
 #include "tools/open_store.hh"
 #include "tools/pending.hh"
 #include "tools/signals.hh"
@@ -17,43 +16,6 @@
 namespace pleach::tool {
 
 namespace {
-
-struct key_range {
-  std::string lower;                 // inclusive
-  std::optional<std::string> upper;  // exclusive; none: to the end
-  bool whole = false;                // the tree knows its order, we do not
-  bool empty() const { return !whole && upper && *upper <= lower; }
-};
-
-// RETURNS: the least key above all that begin with `prefix`; none if there is no such key.
-std::optional<std::string> successor(std::string prefix) {
-  while (!prefix.empty() && static_cast<unsigned char>(prefix.back()) == 0xff) prefix.pop_back();
-  if (prefix.empty()) return std::nullopt;
-  prefix.back() = static_cast<char>(static_cast<unsigned char>(prefix.back()) + 1);
-  return prefix;
-}
-
-key_range range_of(const command& c) {
-  key_range r{c.from.value_or(""), c.to};
-  if (!c.prefix) return r;
-  r.lower = std::max(r.lower, *c.prefix);
-  if (auto end = successor(*c.prefix); end && (!r.upper || *end < *r.upper))
-    r.upper = std::move(end);
-  return r;
-}
-
-// Bounds of a tree of integers, which are numbers.
-outcome<void> turn_bounds(const tree& t, command& c) {
-  if (t.order() == key_order::raw) return {};
-  if (c.prefix) return fail("--prefix: keys of this tree are integers", exit_usage);
-  for (auto* bound : {&c.from, &c.to}) {
-    if (!*bound) continue;
-    auto key = key_for(t, **bound, c.hex);
-    if (!key) return std::unexpected(key.error());
-    *bound = std::move(*key);
-  }
-  return {};
-}
 
 // Walks the leaves, so it does not need what a scan needs: no record leaves its page.
 outcome<int> print_count(store& s, tree& t, const key_range& r, const std::string& doing) {
@@ -83,10 +45,9 @@ outcome<int> run_scan(const command& c) {
   if (!t) return std::unexpected(t.error());
   const std::string doing = fmt::format("scanning tree {}", text::quoted(c.tree));
 
-  command turned = c;
-  if (auto done = turn_bounds(*t, turned); !done) return std::unexpected(done.error());
-  key_range r = range_of(turned);
-  r.whole = t->order() != key_order::raw;
+  auto range = range_in(*t, c);
+  if (!range) return std::unexpected(range.error());
+  const key_range& r = *range;
   const std::size_t key_bytes_max = s->limits().key_bytes;
   if (r.lower.size() > key_bytes_max || (r.upper && r.upper->size() > key_bytes_max)) {
     return fail(fmt::format("{}: a bound of the range is too large: a key has at most {} bytes",

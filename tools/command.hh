@@ -44,7 +44,7 @@ struct command {
   std::string store2, tree2;
   bool brief = false;
 
-  // scan
+  // scan, delete-range
   std::optional<std::string> from, to, prefix;
   std::optional<std::uint64_t> limit;
   bool reverse = false;
@@ -98,6 +98,7 @@ outcome<int> run_put(const command& c);
 outcome<int> run_get(const command& c);
 outcome<int> run_del(const command& c);
 outcome<int> run_drop(const command& c);
+outcome<int> run_delete_range(const command& c);
 outcome<int> run_scan(const command& c);
 outcome<int> run_load(const command& c);
 outcome<int> run_save(const command& c);

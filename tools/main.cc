@@ -38,6 +38,7 @@ struct raw_command {
   std::string cache, device = "auto", size, log_size, mapsize, node, format = "jsonl";
   std::string max_node, key_bytes, value_bytes, offset, length, order;
   std::string key, value, index, from, to, prefix, limit, batch, dump_tree;
+  std::string from_place, to_place;
   std::vector<std::string> nodes;
   bool no_bulk = false;
 };
@@ -145,12 +146,23 @@ void set_up_drop(CLI::App& app, raw_command&, command& c) {
   add_store(app, c);
   add_tree(app, c);
 }
-void set_up_scan(CLI::App& app, raw_command& raw, command& c) {
-  add_store(app, c);
-  add_tree(app, c);
+void add_range(CLI::App& app, raw_command& raw) {
   app.add_option("--from", raw.from, "first key (inclusive)")->type_name("KEY");
   app.add_option("--to", raw.to, "end (exclusive)")->type_name("KEY");
   app.add_option("--prefix", raw.prefix, "only keys that begin so")->type_name("KEY");
+}
+void set_up_delete_range(CLI::App& app, raw_command& raw, command& c) {
+  add_store(app, c);
+  add_tree(app, c);
+  add_range(app, raw);
+  app.add_option("FROM", raw.from_place, "the same as --from")
+      ->excludes(app.get_option("--from"));
+  app.add_option("TO", raw.to_place, "the same as --to")->excludes(app.get_option("--to"));
+}
+void set_up_scan(CLI::App& app, raw_command& raw, command& c) {
+  add_store(app, c);
+  add_tree(app, c);
+  add_range(app, raw);
   app.add_option("--limit", raw.limit, "at most so many records")->type_name("N");
   app.add_flag("--reverse", c.reverse, "backwards through the same range");
   CLI::Option* keys = app.add_flag("--keys-only", c.keys_only, "leave the values out");
@@ -244,6 +256,8 @@ constexpr std::array entries{
           run_get},
     entry{"del", "delete a record", "Exit 1 if the key is not there.", set_up_record, run_del},
     entry{"drop", "remove a tree with its records", no_footer, set_up_drop, run_drop},
+    entry{"delete-range", "delete a range of records, print how many",
+          "All records of the tree without a range.", set_up_delete_range, run_delete_range},
     entry{"scan", "print a range of records as JSON Lines", no_footer, set_up_scan, run_scan},
     entry{"load", "load JSON Lines or a text dump in atomic batches",
           "The dump format is that of db_dump and mdb_dump.", set_up_load, run_load},
@@ -432,6 +446,8 @@ void decode(const CLI::App& app, const raw_command& raw, command& c) {
   c.key = bytes_of("KEY", raw.key, c.hex);
   if (given(app, "--from")) c.from = bytes_of("--from", raw.from, c.hex);
   if (given(app, "--to")) c.to = bytes_of("--to", raw.to, c.hex);
+  if (given(app, "FROM")) c.from = bytes_of("FROM", raw.from_place, c.hex);
+  if (given(app, "TO")) c.to = bytes_of("TO", raw.to_place, c.hex);
   if (given(app, "--prefix")) c.prefix = bytes_of("--prefix", raw.prefix, c.hex);
   if (c.name == "load" && given(app, "--tree")) c.trees = {raw.dump_tree};
   if (c.name == "put") decode_value(app, raw, c);

@@ -430,6 +430,25 @@ class tree {
   /// exactly once. `changed` (the caller's) counts the records stored or erased. Durable at the
   /// end.
   operation edit_all(record_editor fn, void* datum, std::uint64_t& changed);
+  /// Deletes the records with keys in [from, to); an empty `to` is the end of the tree. Branches
+  /// that lie wholly in the range are cut off in one transaction each, and given back afterwards: a
+  /// million records go with a handful of page writes. Not one transaction: each of several leaves
+  /// a correct tree, and others read and write meanwhile. What they insert into the range after the
+  /// start may stay. `n`, the caller's until completion, counts up the records that are gone; once
+  /// the operation is ok it is their exact number. Until then record_count and byte_count still
+  /// have those that were cut off and not given back yet. Cancelled in between it stops, with part
+  /// of the range deleted; the next open that may write gives back what was cut off. Takes no space
+  /// worth mentioning: it works in a full store.
+  operation delete_range(std::string_view from, std::string_view to, std::uint64_t& n,
+                         durability d = durability::durable);
+  /// Deletes all records in bounded transactions: each frees at most `pages` leaves (1 to
+  /// `truncate_pages_max`), or deletes a few dozen records of one leaf, and so takes a bounded part
+  /// of the log and of the cache. Between two of them the tree is correct and everybody may use it.
+  /// Ends after `steps` of them, 0: when all is deleted; with n == 0 nothing was left. `n` as
+  /// above; record_count is right at every moment.
+  operation truncate(std::uint32_t pages, std::uint64_t& n, std::uint64_t steps = 0,
+                     durability d = durability::durable);
+  static constexpr std::uint32_t truncate_pages_max = 16;
 
  private:
   friend class store;

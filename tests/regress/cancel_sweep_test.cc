@@ -9,6 +9,7 @@
 #include "btree/aggregate_op.hh"
 #include "btree/bulk_commit_op.hh"
 #include "btree/count_op.hh"
+#include "btree/cut_op.hh"
 #include "btree/edit_all_op.hh"
 #include "btree/multi_get_op.hh"
 #include "btree/upgrade_op.hh"
@@ -665,6 +666,47 @@ DOCTEST_TEST_CASE("a multi-get of a dropped tree, and one that meets damage") {
   DOCTEST_CHECK(f.run(gone.op) == errc::tree_closed);
   for (errc code : gone.codes) DOCTEST_CHECK(code == errc::tree_closed);
   t.dropped = false;
+}
+
+/// The same with long keys that differ at their end: a tree of three levels.
+io::sim_image filled_high(u32 records) {
+  fixture f(1, 64, 4 << 20);
+  btree::tree& t = f.create("t", 1);
+  for (u32 i = 0; i < records; ++i)
+    DOCTEST_REQUIRE(f.put(t, std::string(500, 'k') + numbered(i * 7919 % records),
+                          std::string(i % 50 == 7 ? 9000 : 100, 'v')) == errc::ok);
+  f.home();
+  return f.device->current();
+}
+
+/// The tree "t" without most of its records.
+struct range {
+  explicit range(fixture& f, bool hold = true)
+      : from(std::string(500, 'k') + numbered(7)), op(*f.store->ctx) {
+    op.prepare(f.open("t"), *f.store->catalogue, as_bytes(from), nullptr, removed,
+               {.hold = hold});
+  }
+  std::string from;
+  u64 removed = 0;
+  btree::cut_op op;
+};
+
+DOCTEST_TEST_CASE("a range that is deleted, cancelled: each moment leaves a sound store") {
+  io::sim_image image = filled_high(170);
+  for (bool hold : {true, false})
+    cancel_in_all_ways(image, [&](fixture& f) {
+      auto r = std::make_shared<range>(f, hold);
+      return std::shared_ptr<sm::op>(r, &r->op);
+    });
+  io::sim_environment env;
+  auto opened = core::open(env, std::make_unique<io::sim_device>(env, image),
+                           {.cache_bytes = 4 << 20}, "test");
+  DOCTEST_REQUIRE(opened);
+  fixture f(std::move(*opened));
+  range r(f);
+  DOCTEST_CHECK(f.run(r.op) == errc::ok);
+  DOCTEST_CHECK(r.removed == 163);
+  DOCTEST_CHECK(f.store->ctx->stats.cuts > 0);
 }
 
 /// The tree "t", marked as dropped: what is left to do is to give its pages back.

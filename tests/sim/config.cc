@@ -142,6 +142,20 @@ void lean(config& c, hint h, random_stream& r) {
       c.write_per_mille = 700;
       c.trees = 2;
       break;
+    case hint::RANGES:
+      c.range_per_mille = 8;
+      c.key_shape = 8;
+      c.value_class = 1;
+      c.max_node_blocks = 1;
+      c.log_blocks = 200;
+      c.key_space = 2000;
+      c.trees = 1;
+      c.ops_per_cycle = 1500;
+      c.write_per_mille = 700;
+      c.delete_per_mille = 30;
+      c.batch_max = 20;
+      c.batch_per_mille = 500;
+      break;
     case hint::RECOVERY:
       c.cycles = 6;
       c.ops_per_cycle = 150;
@@ -280,6 +294,27 @@ void draw_aggregates(config& c) {
                        static_cast<u16>(btree::TREE_COUNTED | btree::TREE_DIGEST)});
   c.sums_per_mille = one_of(r, {100u, 500u});
 }
+/// Ranges that are deleted: of trees that are high enough to have branches.
+void draw_ranges(config& c) {
+  random_stream r(mix64(c.seed + 0xc07));
+  if (!r.chance(600)) return;
+  c.range_per_mille = one_of(r, {2u, 8u, 40u});
+  if (!r.chance(700)) return;
+  c.range_per_mille = one_of(r, {8u, 15u, 30u});
+  c.key_shape = one_of(r, {2u, 8u, 8u, 8u});
+  c.key_space = one_of(r, {1000u, 2000u, 4000u});
+  c.cycles = 1 + static_cast<u32>(r.below(3));
+  c.ops_per_cycle = 500 + static_cast<u32>(r.below(2000));
+  c.delete_per_mille = one_of(r, {20u, 100u});
+  c.write_per_mille = 800;
+  c.trees = 1 + static_cast<u32>(r.chance(200));
+  c.batch_max = 12;
+  c.batch_per_mille = 800;
+  c.extra_cache += r.chance(700) ? 1 << 20 : 0;
+  c.value_class = one_of(r, {0u, 1u, 1u, 4u});
+  c.volume_bytes += u64{4} << 20;
+  if (r.chance(800)) c.log_blocks += 200;
+}
 }  // namespace
 
 config config::draw(u64 seed, hint h) {
@@ -329,6 +364,7 @@ config config::draw(u64 seed, hint h) {
   if (h == hint::ANY) draw_lengths(c);
   if (seed > 1000) draw_patches(c);
   if (seed > 1000) draw_multi(c);
+  if (seed > 1000) draw_ranges(c);
   if (seed > 1000) draw_shapes(c);
   if (seed > 1000) draw_orders(c);
   if (seed > 1000 || h == hint::BULK) draw_bulk(c);
@@ -356,12 +392,13 @@ std::string config::words() const {
       "{}, values {}, in flight {}, cycles {} x {} ops, "
       "durable {}, writes {}, deletes {}, batches {} of {}, wave {}, ddl {}, chaos {}, grows {}, "
       "runs of {} blocks, large {} to {} KiB, trouble {}{}, multi {}, bounds {}, bulk {} "
-      "of {}",
+      "of {}, ranges {}",
       volume_bytes >> 10, log_blocks, max_node_blocks, extra_cache >> 10, trees, key_space,
       key_shape, value_class, in_flight, cycles, ops_per_cycle, durable_per_mille, write_per_mille,
       delete_per_mille, batch_per_mille, batch_max, wave, ddl_per_mille, chaos_per_mille,
       grow_per_mille, max_run_blocks, large_per_mille, large_bytes >> 10, static_cast<int>(trouble),
-      fixed, multi_per_mille, bound_per_mille, bulk_per_mille, bulk_records);
+      fixed, multi_per_mille, bound_per_mille, bulk_per_mille, bulk_records,
+      range_per_mille);
 }
 
 }  // namespace pleach::sim

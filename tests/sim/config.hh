@@ -42,7 +42,8 @@ enum class hint : u8 {
   ORDERS,
   BULK,
   VERSIONS,
-  AGGREGATES
+  AGGREGATES,
+  RANGES
 };
 
 /// Of a tree; 0: they vary.
@@ -94,6 +95,7 @@ struct config {
   u32 grow_per_mille = 0;  ///< of the steps: the volume grows while operations are in flight
   u16 tree_flags[8] = {};  ///< btree::tree_flag, by tree: counted, with digests
   u32 sums_per_mille = 0;  ///< of the reads of a counted tree: counts, selects, digests
+  u32 range_per_mille = 0;  ///< of the writes: ranges that are deleted, and truncates
   u32 image_per_mille = 20;
   u32 images_max = 120;
   u32 clean_close_per_mille = 200;

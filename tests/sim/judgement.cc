@@ -45,6 +45,8 @@ void run::finished(slot& s) {
       return finish_create(s);
     case job::DROP:
       return finish_drop(s);
+    case job::RANGE:
+      return finish_range(s);
     case job::RECLAIM:
       if (s.reclaim.out.code != errc::ok && !excused(s, s.reclaim.out.code))
         violation(fmt::format("reclaiming {}: {} (page {})", s.tree, name_of(s.reclaim.out.code),
@@ -93,7 +95,8 @@ void run::release(slot& s) {
   } else if (s.kind == job::BULK) {
     for (const std::string& k : s.keys) locks_.erase({s.tree, k});
     --trees_.at(s.tree).users;
-  } else if (s.reads() || s.kind == job::UPGRADE || s.kind == job::EDIT_ALL) {
+  } else if (s.reads() || s.kind == job::UPGRADE || s.kind == job::EDIT_ALL ||
+             s.kind == job::RANGE) {
     --trees_.at(s.tree).users;
   }
   s.kind = job::NONE;
@@ -207,7 +210,28 @@ void run::finish_drop(slot& s) {
   launch(s, s.reclaim);
 }
 
+void run::finish_range(slot& s) {
+  const errc code = s.cut->out.code;
+  const std::string what = fmt::format("the range from {} to {} in {}", printable(s.from),
+                                       printable(s.to), s.tree);
+  if (code == errc::cancelled || code == errc::timed_out) ++totals_.cancelled;
+  if (code != errc::ok && (code == errc::no_space || !excused(s, code)))
+    violation(fmt::format("{}: {} (page {})", what, name_of(code), s.cut->bad_page().block()));
+  if (code == errc::ok && !s.left.empty() && !s.changes_nothing)
+    violation(fmt::format("{}: {} is still there", what, printable(*s.left.begin())));
+  if (s.removed > s.erased || (code == errc::ok && s.removed != s.erased))
+    violation(fmt::format("{}: {} records are gone, it says {}", what, s.erased, s.removed));
+  if (code == errc::ok && s.durable) {
+    if (core_->engine->reached(txn::watermark::DURABLE) < s.cut->out.lsn)
+      violation(what + ": acknowledged before it was durable");
+    if (!dying_) model_.acked = std::max(model_.acked, s.cut->out.lsn);
+  }
+  totals_.ranges += code == errc::ok;
+  release(s);
+}
+
 void run::finish_read(slot& s) {
+  refresh();
   errc code = s.read.out.code;
   if (code != errc::ok && code != errc::not_found) {
     if (!excused(s, code))

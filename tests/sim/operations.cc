@@ -43,6 +43,8 @@ std::string run::draw_key() {
       std::string s(reinterpret_cast<const char*>(&w), 8);
       return s.substr(0, 1 + w % 8) + fmt::format("{}", n);
     }
+    case 8:  // neighbours differ at their end only: separators are long, and trees high
+      return fmt::format("{:03}{}{:02}", n / 64, std::string(220, 'k'), n % 64);
     default: {
       u32 most = config_.max_node_blocks >= 4 ? 900 : 300;
       std::string s = fmt::format("{:04}", n);
@@ -173,6 +175,9 @@ void run::start(slot& s) {
   if (random_.chance(config_.ddl_per_mille) && t->users == 0) return start_drop(s, name);
   if (config_.bulk_per_mille != 0 && random_.chance(config_.bulk_per_mille) && may_be_loaded(name))
     return start_bulk(s);
+  if (config_.range_per_mille != 0 && range_random_.chance(config_.range_per_mille) &&
+      start_range(s))
+    return;
   if (random_.chance(config_.write_per_mille))
     return random_.chance(config_.batch_per_mille) ? start_batch(s) : start_write(s);
   if (config_.upgrade_per_mille != 0 && edit_random_.chance(config_.upgrade_per_mille))
@@ -436,7 +441,9 @@ void run::start_read(slot& s) {
   s.forward = random_.chance(500);
   s.steps_left = walk ? 1 + static_cast<u32>(random_.below(40)) : 0;
   s.mode = walk ? (s.forward ? seek::AT_LEAST : seek::AT_MOST) : modes[random_.below(8)];
-  s.sought = draw_key();
+  // Where ranges go, cookies are put to the test: the same key again.
+  const bool again = config_.range_per_mille != 0 && range_random_.chance(400);
+  if (std::string other = draw_key(); !again || s.sought.empty()) s.sought = std::move(other);
   if (issued_ % 4 != 0) s.sought = shaped(s.tree, s.sought);  // reads may seek any length
   s.wants_value = random_.chance(800);
   ++trees_.at(s.tree).users;
@@ -468,6 +475,67 @@ void run::start_read(slot& s) {
   }
   s.ahead.forget();
   launch(s, s.read);
+}
+
+/// Nobody else writes in the range meanwhile: so the model knows what goes. High trees are
+/// preferred: they have branches.
+/// RETURNS: false: not now.
+bool run::start_range(slot& s) {
+  if (order_of(s.tree).reversed) return false;
+  u64 present = 0;
+  for (const auto& [key, versions] : history_.tree(s.tree))
+    present += !versions.empty() && versions.back().value;
+  if (present < config_.key_space / 3 && range_random_.chance(700)) return false;
+  s.from = range_random_.chance(150) ? "" : shaped(s.tree, draw_key());
+  s.to = range_random_.chance(150) ? "" : shaped(s.tree, draw_key());
+  if (!s.to.empty() && s.to < s.from && range_random_.chance(900)) std::swap(s.from, s.to);
+  if (range_random_.chance(200)) s.from += "+";
+  const bool truncates = range_random_.chance(150);
+  if (truncates) s.from = s.to = "";
+  auto lock = locks_.lower_bound({s.tree, s.from});
+  if (lock != locks_.end() && lock->first == s.tree && (s.to.empty() || lock->second < s.to))
+    return false;
+  for (auto& other : slots_)
+    if (other->kind == job::RANGE && other->tree == s.tree) return false;
+  open_tree& t = trees_.at(s.tree);
+  ++t.users;
+  s.kind = job::RANGE;
+  s.erased = 0;
+  s.left.clear();
+  for (const auto& [key, versions] : history_.tree(s.tree))
+    if (s.in_range(s.tree, key) && !versions.empty() && versions.back().value) s.left.insert(key);
+  btree::cut_op::options o;
+  o.durable = s.durable;
+  o.hold = !truncates;
+  if (truncates || range_random_.chance(200))
+    o.leaves = 1 + static_cast<u32>(range_random_.below(btree::cut_op::max_leaves));
+  if (range_random_.chance(100)) o.steps = 1 + range_random_.below(4);
+  s.changes_nothing = o.steps < 100;  // it may end with something left
+  s.cut = std::make_unique<btree::cut_op>(*core_->ctx);
+  const cbytes bound = as_bytes(s.to);
+  s.cut->prepare(*t.t, *core_->catalogue, as_bytes(s.from), s.to.empty() ? nullptr : &bound,
+                 s.removed, o);
+  s.of = this;
+  s.cut->tell({&run::erased, &s});
+  launch(s, *s.cut);
+  return true;
+}
+
+/// A transaction of the range's operation: what it deletes is gone with its group.
+void run::erased(void* datum, lsn_t lsn, cbytes low, const cbytes* high) {
+  slot& s = *static_cast<slot*>(datum);
+  run& r = *s.of;
+  transaction& step = r.model_.begin();
+  step.lsn = lsn;
+  auto from = s.left.lower_bound(std::string(as_text(low)));
+  auto to = high == nullptr ? s.left.end() : s.left.lower_bound(std::string(as_text(*high)));
+  for (auto key = from; key != to; ++key) {
+    step.effects.push_back({effect::ERASE, s.tree, *key, {}});
+    r.history_.begin_write(s.tree, *key, std::nullopt, step.number);
+    ++s.erased;
+  }
+  s.left.erase(from, to);
+  r.history_.finish(step, true, r.clock_);
 }
 
 void run::start_create(slot& s) {

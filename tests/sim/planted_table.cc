@@ -5,7 +5,8 @@ namespace pleach::sim {
 namespace {
 // Not here, because another rule covers for them, so that alone they break nothing that can be
 // seen: chain_ignored (salt and sequence number refuse the same blocks), freed_page_drops_rec (a
-// log start is fixed as its group closes, with the free in it).
+// log start is fixed as its group closes, with the free in it). Nor a read that trusts a page which
+// was cut off while it waited for it: what it finds was there when it began.
 constexpr planted_bug table[] = {
     {"ack_before_flush", hint::ANY, "a commit is acknowledged before its log blocks are durable"},
     {"ack_out_of_order", hint::BIG_GROUPS,
@@ -53,6 +54,10 @@ constexpr planted_bug table[] = {
     {"stale_page_trusted", hint::SMALL_CACHE,
      "a descent trusts a page that no longer covers its key"},
     {"drop_not_resumed", hint::DROPS, "an interrupted drop is not finished after a crash"},
+    {"cut_fence_not_widened", hint::RANGES, "a cut leaves a gap between fences"},
+    {"cut_cookie_trusted", hint::RANGES, "a cookie or a leaf copy outlives the cut of its leaf"},
+    {"cut_still_counted", hint::RANGES, "the root's record count keeps what was cut off"},
+    {"cut_not_resumed", hint::RANGES, "what was cut off is not given back after a crash"},
     {"wakeup_lost", hint::SMALL_CACHE, "a released claim wakes nobody (deadlock)"},
     {"short_write_is_full", hint::FAULT_SHORT, "a short write counts as a full one"},
     {"structure_version_kept", hint::SPLITS, "a changed structure keeps its version", true},

@@ -26,6 +26,8 @@ void totals::add(const btree::tree_statistics& s) {
       trees.merges_passing += s.merges_passing;
   trees.merges += s.merges, trees.unlinks += s.unlinks, trees.pull_ups += s.pull_ups,
       trees.empties_kept += s.empties_kept;
+  trees.cuts += s.cuts;
+  trees.cut_leaves += s.cut_leaves;
   trees.restart_stale += s.restart_stale, trees.restart_check += s.restart_check,
       trees.restart_grant += s.restart_grant;
   trees.restart_plan += s.restart_plan, trees.lock_all += s.lock_all;

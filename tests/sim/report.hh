@@ -17,7 +17,7 @@ struct totals {
   u64 images = 0, seeds = 0, violations = 0, trace_mismatches = 0, operations = 0,
       reads_checked = 0, recoveries = 0, nested = 0;
   u64 sums_checked = 0, digests_checked = 0;
-  u64 no_space = 0, too_large = 0, cancelled = 0, growths = 0;
+  u64 no_space = 0, too_large = 0, cancelled = 0, growths = 0, ranges = 0;
 };
 
 struct report {

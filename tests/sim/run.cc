@@ -18,6 +18,7 @@ run::run(const config& c, const run_options& o, totals& t)
       random_(mix64(c.seed)),
       image_random_(mix64(c.seed ^ 0x1333)),
       edit_random_(mix64(c.seed ^ 0xed17)),
+      range_random_(mix64(c.seed ^ 0xc07)),
       env_({.seed = c.seed, .chaos_per_mille = 0}),
       checker_(config_, model_, t) {
   for (const char* site : {"yield", "evict", "move", "wanted", "check"})

@@ -4,6 +4,7 @@
 // I1 Nothing here asks a clock or an address: same seed, same trace hash.
 #pragma once
 
+#include <algorithm>
 #include <set>
 
 #include "tests/sim/history.hh"
@@ -70,6 +71,8 @@ class run {
   bool flags_stated(const btree::tree& t) const;
   void check_flags(const slot& s) const;
   void start_sum(slot& s);
+  bool start_range(slot& s);
+  static void erased(void* datum, lsn_t lsn, cbytes low, const cbytes* high);
   void start_create(slot& s);
   void start_drop(slot& s, const std::string& name);
   void launch(slot& s, sm::op& op);
@@ -86,6 +89,7 @@ class run {
   void finish_bulk(slot& s);
   void end_bulk(slot& s, bool applied);
   void finish_sum(slot& s);
+  void finish_range(slot& s);
   void finish_create(slot& s);
   void finish_drop(slot& s);
   void check_read(slot& s, errc code);
@@ -114,7 +118,8 @@ class run {
   value_t draw_value(const std::string& tree);
   open_tree* draw_tree(std::string& name);
   bool locked(const std::string& tree, const std::string& key) const {
-    return locks_.contains({tree, key});
+    return locks_.contains({tree, key}) ||
+           std::ranges::any_of(slots_, [&](auto& s) { return s->in_range(tree, key); });
   }
   slot* free_slot();
   u32 busy_slots() const;
@@ -122,7 +127,7 @@ class run {
   const config config_;
   run_options options_;
   totals& totals_;
-  random_stream random_, image_random_, edit_random_;
+  random_stream random_, image_random_, edit_random_, range_random_;
   io::sim_environment env_;
   model model_;
   history history_;

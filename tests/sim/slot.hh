@@ -4,10 +4,12 @@
 #include <cstring>
 #include <deque>
 #include <memory>
+#include <set>
 
 #include "btree/aggregate_op.hh"
 #include "btree/bulk_commit_op.hh"
 #include "btree/count_op.hh"
+#include "btree/cut_op.hh"
 #include "btree/edit_all_op.hh"
 #include "btree/multi_get_op.hh"
 #include "btree/read_op.hh"
@@ -36,7 +38,8 @@ enum class job : u8 {
   BULK,
   UPGRADE,
   EDIT_ALL,
-  SUM
+  SUM,
+  RANGE
 };
 enum class sum_kind : u8 { COUNT, SELECT, DIGEST };
 
@@ -159,6 +162,17 @@ struct slot {
   sum_kind what = sum_kind::COUNT;
   u64 index = 0;
 
+  // a range that is deleted
+  std::unique_ptr<btree::cut_op> cut;
+  std::string from, to;  ///< `to` empty: no bound
+  u64 removed = 0;       ///< as the operation says
+  u64 erased = 0;        ///< as it told step by step
+  std::set<std::string> left;  ///< what it has not told of yet
+  class run* of = nullptr;
+  bool in_range(const std::string& in, const std::string& k) const {
+    return kind == job::RANGE && in == tree && k >= from && (to.empty() || k < to);
+  }
+
   bool reads() const {
     return kind == job::READ || kind == job::WALK || kind == job::MULTI_GET || kind == job::COUNT ||
            kind == job::SUM;
@@ -168,6 +182,7 @@ struct slot {
     if (kind == job::COUNT) return count;
     if (kind == job::BULK)
       return loaded ? static_cast<sm::op&>(bulk_commit) : static_cast<sm::op&>(build);
+    if (kind == job::RANGE) return *cut;
     if (kind == job::READ || kind == job::WALK) return read;
     if (kind == job::RECLAIM) return reclaim;
     if (kind == job::UPGRADE) return upgrade;

@@ -122,6 +122,8 @@ void run::check_copy(slot& s) {
 
 /// LSNs of transactions that are visible but not DONE.
 void run::refresh() {
+  for (auto& s : slots_)
+    if (s->kind == job::RANGE) s->cut->tell_now();
   for (auto& s : slots_) {
     if (s->kind == job::BULK && s->loaded && s->bulk_commit.applied())
       model_.at(s->transaction).lsn = s->bulk_commit.out.lsn;

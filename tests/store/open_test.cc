@@ -193,6 +193,25 @@ DOCTEST_TEST_CASE("a store names the features that it has come to use, and no ot
   }
   so_far |= pleach::feature_slotted_2 | pleach::feature_record_extras;
   DOCTEST_CHECK(named() == all(so_far));
+  u64 n = 0;
+  {
+    pleach::store s = open(f.path);
+    pleach::tree t = open_tree(s, "variable");
+    require_ok(s.run(t.delete_range("", "", n)));
+    DOCTEST_CHECK(n == 2);
+  }
+  // Leaves go without a holder.
+  DOCTEST_CHECK(named() == all(so_far));
+  {
+    pleach::store s = open(f.path);
+    pleach::tree t = open_tree(s, "variable");
+    for (int i = 0; i < 2000; ++i)
+      require_ok(s.run(t.put(std::string(300, 'k') + std::to_string(i), "v",
+                             pleach::durability::ordered)));
+    require_ok(s.run(t.delete_range("", "", n)));
+    DOCTEST_CHECK(n == 2000);
+  }
+  DOCTEST_CHECK(named() == all(so_far | pleach::feature_cuts));
 }
 
 DOCTEST_TEST_CASE("damaged superblocks") {

@@ -44,7 +44,7 @@ equal() { if [ "$1" = "$2" ]; then ok; else bad "'$1' is not '$2'"; fi; }
 fresh() { rm -f "$1"; pl mkfs "$1" --size "${2:-64MiB}" >/dev/null 2>&1 || bad "mkfs $1"; }
 
 section "help, version, usage"
-for command in mkfs grow trees put get del drop scan load save fsck stat upgrade create count rank select compare; do
+for command in mkfs grow trees put get del drop delete-range scan load save fsck stat upgrade create count rank select compare; do
   expect 0 $command --help
   if grep -q STORE out; then ok; else bad "$command --help does not name STORE"; fi
 done
@@ -404,6 +404,28 @@ equal "$(pl scan r t --hex --prefix ff --keys-only)" '{"tree":"t","key_hex":"ff0
 {"tree":"t","key_hex":"ffff"}'
 equal "$(pl scan r t --hex --prefix ff --keys-only --reverse | head -1)" '{"tree":"t","key_hex":"ffff"}'
 expect 8 scan r nonsense; says "unknown tree"; out_empty
+
+section "delete-range"
+fresh dr
+fill_dr() { for key in b/1 b/2 b/3 a c d; do echo "{\"tree\":\"t\",\"key\":\"$key\",\"value\":\"v\"}"; done | pl load dr 2>err; }
+left() { pl scan dr t --keys-only 2>err | sed 's/.*"key":"\([^"]*\)".*/\1/' | tr '\n' ' '; }
+fill_dr; expect 0 delete-range dr t b/2 c; out_is '2\n'; equal "$(left)" "a b/1 c d "; expect 0 fsck dr
+fill_dr; expect 0 delete-range dr t --prefix b/; out_is '3\n'; equal "$(left)" "a c d "
+fill_dr; expect 0 delete-range dr t c; out_is '2\n'; equal "$(left)" "a b/1 b/2 b/3 "
+fill_dr; expect 0 delete-range dr t --to b/2; out_is '2\n'; equal "$(left)" "b/2 b/3 c d "
+fill_dr; expect 0 delete-range dr t b/2 --to b/3 --quiet; out_is '1\n'; err_empty
+fill_dr; expect 0 delete-range dr t --hex 622f32 622f33; out_is '1\n'; equal "$(left)" "a b/1 b/3 c d "
+expect 0 delete-range dr t d a; out_is '0\n'; expect 0 delete-range dr t ""  ""; out_is '0\n'
+equal "$(left)" "a b/1 b/3 c d "
+expect 0 delete-range dr t; out_is '5\n'; equal "$(left)" ""
+expect 0 delete-range dr t; out_is '0\n'; expect 0 fsck dr
+expect 16 delete-range dr t a --from b; expect 16 delete-range dr t a b --to c; expect 16 delete-range dr t a b c
+expect 16 delete-range dr t --hex 62x; expect 16 delete-range dr
+expect 8 delete-range dr nonsense; says "unknown tree"; out_empty
+expect 8 delete-range dr t "$(head -c 2000 /dev/zero | tr '\0' k)"; says "too large"; out_empty
+seq 1 100000 | sed 's/.*/{"tree":"t","key":"k&","value":"some value of &"}/' | pl load dr --batch 5000 2>err
+expect 0 delete-range dr t k2 k3; out_is '11111\n'; expect 0 scan dr t --count; out_is '88889\n'; expect 0 fsck dr
+expect 0 delete-range dr t; out_is '88889\n'; expect 0 fsck dr
 
 section "load and save: JSON Lines"
 fresh j

@@ -1,0 +1,235 @@
+// The plan and the change of a cut: what it frees, what it logs, and the one tick in which the tree
+// changes.
+#include <algorithm>
+
+#include "be/base/planted.hh"
+#include "btree/aggregate.hh"
+#include "btree/cut_op.hh"
+
+namespace pleach::btree {
+
+namespace {
+/// Log bytes of a page that is rewritten: each byte once, and the headers of its runs.
+u64 whole_page(u32 node_bytes) {
+  return node_bytes + node_bytes / 8;
+}
+}  // namespace
+
+page_writer cut_op::change(cache::descriptor& d) {
+  page_writer w = tree_->ctx->engine.write(d);
+  d.structure_version = tree_->ctx->pages.next_version();
+  return w;
+}
+
+/// The bounds of the children that are taken out of the top: one of them becomes the neighbour's
+/// fence.
+void cut_op::find_bounds() {
+  const node_view n(path_[top_].d->reader());
+  low_bound_ = {bounds_[0], n.copy_key(gone_.first, bounds_[0])};
+  has_high_ = gone_.end < n.count() || n.has_high_fence();
+  high_bound_ = {};
+  if (gone_.end < n.count()) {
+    high_bound_ = {bounds_[1], n.copy_key(gone_.end, bounds_[1])};
+  } else if (has_high_) {
+    std::memcpy(bounds_[1], n.high_fence().data(), n.high_fence().size());
+    high_bound_ = {bounds_[1], n.high_fence().size()};
+  }
+}
+
+/// RETURNS: false if a page of the neighbour's edge has no room for its wider fence.
+bool cut_op::plan_fences() {
+  for (u32 i = 0; i < beside_count_; ++i) {
+    const node_view n(beside_[i].d->reader());
+    const u32 length = static_cast<u32>(leftward_ ? high_bound_.size() : low_bound_.size());
+    room there = leftward_ && !has_high_ ? room::NOW : room_for_fence(n, length, leftward_);
+    if (there == room::NONE) return false;
+    log_bytes_ += there == room::NOW ? length + 64 : whole_page(n.size()) + length;
+    ++log_pages_;
+  }
+  return true;
+}
+
+/// Leaves, what hangs on them, and inner pages that lose their last child.
+void cut_op::collect_frees() {
+  frees_.clear();
+  if (work_ != work::FREE) return;
+  for (u32 l = 0; l < leaf_count_; ++l) {
+    frees_.push_back(leaves_[l].d->addr);
+    const node_view leaf(leaves_[l].d->reader());
+    for (u32 i = 0; i < leaf.count() && tree_->value_bytes == 0; ++i) {
+      const record r = leaf.at(i);
+      if (!(r.value_flags & VALUE_INDIRECT)) continue;
+      value_reference ref;
+      std::memcpy(&ref, r.value.data(), sizeof ref);
+      frees_.push_back(page_addr(ref.run));
+    }
+  }
+  for (u32 l = top_ + 1; l < depth_; ++l) frees_.push_back(path_[l].d->addr);
+}
+
+/// RETURNS: at least the number of bitmap pages that the frees change.
+u64 cut_op::bitmap_pages() const {
+  u64 pages = 0, group = ~u64{0};
+  for (page_addr a : frees_.span()) {
+    const u64 g = tree_->ctx->engine.group_of(a);
+    pages += g != group;
+    group = g;
+  }
+  return pages;
+}
+
+sm::step cut_op::plan_removal() {
+  constexpr u64 free_bytes = 48, count_bytes = 32, sum_bytes = 64;
+  context& c = *tree_->ctx;
+  log_bytes_ = count_bytes + whole_page(path_[top_].d->size());
+  log_pages_ = 2;
+  if (tree_->counted) {
+    log_bytes_ += top_ * sum_bytes;
+    log_pages_ += top_;
+  }
+  if (work_ == work::MOVE) {
+    log_bytes_ += whole_page(holder_page_.d->size());
+    ++log_pages_;
+  }
+  find_bounds();
+  if (!all_ && !plan_fences()) {
+    if (work_ == work::FREE) return trim_first_leaf();
+    leaves_only_ = true;
+    return go(NEXT);
+  }
+  collect_frees();
+  for (page_addr a : frees_) log_bytes_ += free_bytes + a.blocks() / 8;
+  const u64 bitmaps = bitmap_pages();
+  log_pages_ += bitmaps;
+  if (txn::engine::credit_bytes(log_bytes_, log_pages_) > c.engine.largest_credit()) return less();
+  if (units_ + bitmaps > grant_.amount) {
+    if (units_ + bitmaps > c.pages.grantable_units() / 4 * 3) return less();
+    ask_ = units_ + bitmaps;
+    return go(NEXT);
+  }
+  return frees_.empty() ? go(OPEN) : go(ALLOC);
+}
+
+/// What was planned is too much for one transaction.
+sm::step cut_op::less() {
+  if (work_ == work::FREE && leaf_count_ == 1) return trim_first_leaf();
+  if (work_ == work::FREE)
+    leaves_wanted_ = leaf_count_ / 2;
+  else
+    leaves_only_ = true;
+  return go(NEXT);
+}
+
+sm::step cut_op::open() {
+  if (!frees_.empty() && !is_ok(alloc_op_.out.code)) return fail(alloc_op_.out.code);
+  const u64 need = txn::engine::credit_bytes(log_bytes_, log_pages_);
+  return tree_->ctx->engine.take_credit(credit_, *this, need) ? go(ACT) : wait(ACT, "log credit");
+}
+
+sm::step cut_op::act() {
+  context& c = *tree_->ctx;
+  if (errc e = c.engine.health(); !is_ok(e)) return fail(e);
+  if (tree_->dropped) return fail(errc::tree_closed);
+  cache::step_guard guard([this](auto&& latch) {
+    for (u32 l = 0; l < depth_; ++l) latch(*path_[l].d);
+    for (u32 l = 0; l < leaf_count_; ++l) latch(*leaves_[l].d);
+    for (u32 l = 0; l < beside_count_; ++l) latch(*beside_[l].d);
+    for (cache::descriptor* d : space_.bitmaps) latch(*d);
+    if (holder_page_.d != nullptr) latch(*holder_page_.d);
+  });
+  page_ref after;
+  if (work_ == work::FREE) {
+    after = node_view(leaves_[leaf_count_ - 1].d->reader()).right_hint();
+    free_leaves();
+    ++c.stats.cut_leaves;
+  } else {
+    fill_holder();
+    ++c.stats.cuts;
+    if (!PLEACH_PLANTED("cut_cookie_trusted")) c.opening = next_opening();  // I2
+  }
+  take_out();
+  if (!all_) widen_fences(after);
+  out.lsn = c.engine.end(credit_);
+  if (witness_.fn != nullptr)
+    witness_.fn(witness_.datum, out.lsn, low_bound_, has_high_ ? &high_bound_ : nullptr);
+  return work_ == work::MOVE ? go(RECLAIM) : next_step();
+}
+
+/// Leaves, their extents, and inner pages without another child.
+void cut_op::free_leaves() {
+  context& c = *tree_->ctx;
+  u64 records = 0, bytes = 0;
+  auto free_pinned = [&](cache::descriptor& d) {
+    d.structure_version = c.pages.next_version();
+    c.engine.free_page(space_, d);
+  };
+  for (u32 l = 0; l < leaf_count_; ++l) {
+    const node_view leaf(leaves_[l].d->reader());
+    records += leaf.count();
+    for (u32 i = 0; i < leaf.count(); ++i) {
+      const record r = leaf.at(i);
+      bytes += leaf.key_length(i) + value_bytes_of(r);
+      if (!(r.value_flags & VALUE_INDIRECT)) continue;
+      value_reference ref;
+      std::memcpy(&ref, r.value.data(), sizeof ref);
+      c.engine.free_run(space_, {page_addr(ref.run), ref.gen});
+    }
+    free_pinned(*leaves_[l].d);
+  }
+  for (u32 l = top_ + 1; l < depth_; ++l) free_pinned(*path_[l].d);
+  add_to_counts(c.engine.write(*path_[0].d), -static_cast<i64>(records), -static_cast<i64>(bytes));
+  *removed_ += records;
+}
+
+/// The children that go become those of the holder, which was an empty leaf.
+void cut_op::fill_holder() {
+  const node_view n(path_[top_].d->reader());
+  cache::descriptor& h = *holder_page_.d;
+  page_writer w = change(h);
+  const u32 bytes = h.size() - node_header_offset;
+  std::memset(w.writable(node_header_offset, bytes), 0, bytes);
+  format_node(w, h.addr, tree_->ctx->pages.store_id(), tree_->id, h.gen, static_cast<u8>(n.level()),
+              {}, {}, false, {}, n.shape(), node_format_slotted, n.aggregated());
+  std::byte separator[max_key_bytes];
+  for (u32 i = gone_.first; i < gone_.end; ++i)
+    insert_child(w, i - gone_.first, {separator, n.copy_key(i, separator)}, n.child(i),
+                 n.aggregated() ? n.child_sum(i) : aggregate{});
+}
+
+void cut_op::take_out() {
+  page_writer w = change(*path_[top_].d);
+  if (all_) {
+    make_empty_leaf(w);
+    tree_->height_hint = 1;
+    return;
+  }
+  for (u32 i = gone_.end; i-- > gone_.first;) erase_child(w, i);
+  if (tree_->counted) sum_up();
+}
+
+/// What is above the top counts what is left below it.
+void cut_op::sum_up() {
+  for (u32 l = top_; l > 0; --l) {
+    const node_view below(path_[l].d->reader());
+    page_writer w = tree_->ctx->engine.write(*path_[l - 1].d);
+    const u32 slot = tree_->view(*path_[l - 1].d).find_child(below.low_fence());
+    set_child_sum(w, slot, sum_of(below, tree_->digest));
+  }
+}
+
+/// The neighbour's range takes over what was taken out. `after`: the leaf behind that, if known.
+void cut_op::widen_fences(page_ref after) {
+  if (PLEACH_PLANTED("cut_fence_not_widened")) return;
+  const bytes scratch{tree_->ctx->scratch, tree_->ctx->scratch_bytes};
+  for (u32 i = 0; i < beside_count_; ++i) {
+    page_writer w = change(*beside_[i].d);
+    if (!leftward_) {
+      set_low_fence(w, low_bound_, scratch);
+      continue;
+    }
+    set_high_fence(w, high_bound_, has_high_, scratch);
+    set_right_hint(w, node_view(w).is_leaf() ? after : page_ref{});
+  }
+}
+
+}  // namespace pleach::btree
