@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "be/base/checksum.hh"
+#include "btree/value_map.hh"
 
 namespace pleach::btree {
 

@@ -100,9 +100,10 @@ void format_node(page_writer w, page_addr addr, u64 store_id, tree_id_t tree, ge
                  u8 level, cbytes low, cbytes high, bool has_high, cbytes prefix,
                  record_shape shape, u16 slotted_format, bool aggregated) {
   const bool fixed_leaf = level == 0 && shape.fixed();
-  const u16 format = fixed_leaf                 ? node_format_fixed
-                     : level != 0 && aggregated ? node_format_aggregated
-                                                : node_format_slotted;
+  const u16 format = fixed_leaf   ? node_format_fixed
+                     : level == 0 ? slotted_format
+                     : aggregated ? node_format_aggregated
+                                  : node_format_slotted;
   std::byte* const p = w.writable(0, slot_area_begin);
   format_header({p, w.size()}, level == 0 ? page_kind::leaf : page_kind::inner, format, addr,
                 store_id, tree, gen, level);

@@ -202,7 +202,7 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
   bytes scratch{ctx_.scratch, ctx_.scratch_bytes};
   record_extras extras;
   aggregate added, removed;
-  if (t.counted) added = record_sum(item.key, record{0, flags, {}, value}, t.digest);
+  if (t.counted) added = record_sum(item.key, record{0, flags, {}, value, {}}, t.digest);
   {
     cache::descriptor& d = *path.page[0];
     node_view n = item.t->view(d);
