@@ -130,6 +130,19 @@ DOCTEST_TEST_CASE("no heap allocation per cached operation") {
     return op.result().ok();
   });
   DOCTEST_CHECK(callbacks == 0);
+  // Integers are turned in the operation.
+  pleach::tree integers;
+  require_ok(r.s.run(r.s.create_tree(
+      "i", {.key_bytes = 16, .order = pleach::key_order::signed_integers}, integers)));
+  std::string found;
+  u64 turned = counted(operations / 10, [&](int i) {
+    std::string_view key(r.value(i).data(), 16);
+    for (u64 k = 0; k < lookups.size(); ++k) lookups[k] = {key, &several[k], {}};
+    return r.s.run(integers.upsert(key, r.value(i), pleach::durability::ordered)).ok() &&
+           r.s.run(integers.get_at_least(key, found, value)).ok() && found == key &&
+           r.s.run(integers.multi_get(lookups)).ok();
+  });
+  DOCTEST_CHECK(turned == 0);
   // The counter counts.
   u64 before = allocations;
   delete new int;
