@@ -466,7 +466,37 @@ DOCTEST_TEST_CASE("a bulk load, cancelled while it is built, and while it is com
       all_ways, 1);
 }
 
-DOCTEST_TEST_CASE("a bulk load that meets damage, or a device that is gone") {
+DOCTEST_TEST_CASE("the commit of a bulk load waits for its turn; that of a broken one is none") {
+  io::sim_environment env;
+  auto opened = core::open(env, std::make_unique<io::sim_device>(env, filled(20)),
+                           {.cache_bytes = 4 << 20, .max_run_blocks = 1}, "test");
+  DOCTEST_REQUIRE(opened);
+  fixture f(*opened);
+  bulk_load l(f);
+  l.build.prepare(l.draft, l);
+  DOCTEST_REQUIRE(f.run(l.build) == errc::ok);
+  store_layer::wait_op alone;
+  sm::gate_hold hold;
+  DOCTEST_REQUIRE(f.store->ctx->gate.try_exclusive(alone, hold));
+  l.commit.prepare(l.draft, true);
+  f.store->loop.start(l.commit);
+  DOCTEST_REQUIRE(f.store->loop.run_while(
+      [](void* op) {
+        const char* why = static_cast<sm::op*>(op)->innermost().waiting_for();
+        return why == nullptr || std::string_view(why) != "write gate";
+      },
+      &l.commit));
+  l.commit.cancel();
+  DOCTEST_REQUIRE(f.store->loop.run_until(l.commit));
+  DOCTEST_CHECK(l.commit.out.code == errc::cancelled);
+  hold.release();
+  l.commit.reset();
+  l.commit.prepare(l.draft, true);
+  DOCTEST_CHECK(f.run(l.commit) == errc::invalid);  // it has given everything back
+  check_sound(*f.store);
+}
+
+DOCTEST_TEST_CASE("a bulk load over a device that goes away") {
   io::sim_image image = filled(20);
   for (u32 at = 1; at < 60; ++at) {
     DOCTEST_CAPTURE(at);

@@ -17,7 +17,7 @@ bool run::may_be_loaded(const std::string& tree) {
 
 /// The keys are locked, as those of a batch: others may write beside them, and then the load fails.
 void run::start_bulk(slot& s) {
-  std::set<std::string> drawn;
+  std::set<std::string, key_less> drawn(order_of(s.tree));
   const u64 n = random_.below(random_.chance(500) ? 30 : config_.bulk_records) + 1;
   for (u64 i = 0; i < n; ++i) {
     std::string key = shaped(s.tree, draw_key());
