@@ -186,3 +186,32 @@ DOCTEST_TEST_CASE("a comparison that is stopped, or has heard enough") {
   auto closed = pleach::compare(s, ta, s, none, {});
   DOCTEST_CHECK(!closed.has_value());
 }
+
+DOCTEST_TEST_CASE("trees of integers differ in their order") {
+  pleach::store s = open_memory(64 * mib);
+  const auto key = [](std::int32_t n) {
+    return std::string(reinterpret_cast<const char*>(&n), sizeof n);
+  };
+  pleach::tree t[2], other;
+  for (u32 i : {0u, 1u}) {
+    pleach::tree_options o;
+    o.node_bytes = i == 0 ? 4096 : 8192;
+    o.key_bytes = 4;
+    o.digest = true;
+    o.order = pleach::key_order::signed_integers;
+    require_ok(s.run(s.create_tree("t" + std::to_string(i), o, t[i])));
+    for (std::int32_t n = -1500; n < 1500; ++n)
+      require_ok(s.run(t[i].put(key(n * 5), "v", pleach::durability::ordered)));
+  }
+  require_ok(s.run(t[1].upsert(key(-500), "w")));
+  require_ok(s.run(t[1].del(key(500))));
+  require_ok(s.run(t[1].upsert(key(-501), "x")));
+  const std::vector<told> expected = {{difference::second_only, key(-501), "", "x"},
+                                      {difference::changed, key(-500), "v", "w"},
+                                      {difference::first_only, key(500), "v", ""}};
+  const auto r = expect(s, t[0], s, t[1], expected);
+  DOCTEST_CHECK(r.records < 2000);
+  expect(s, t[0], s, t[1], expected, true);
+  require_ok(s.run(s.create_tree("raw", {.digest = true}, other)));
+  DOCTEST_CHECK(!pleach::compare(s, t[0], s, other, {}).has_value());
+}

@@ -329,6 +329,64 @@ DOCTEST_TEST_CASE("the digest is that of the records, not of the tree") {
   require_clean(s);
 }
 
+DOCTEST_TEST_CASE("ranges of large values are written, and counted as the whole value") {
+  world w{open_memory(96 * mib), {}, {}, std::mt19937_64(11)};
+  require_ok(w.s.run(w.s.create_tree("t", {.node_bytes = 4096, .digest = true}, w.t)));
+  for (u32 i = 0; i < 200; ++i) {
+    w.m[std::to_string(i)] = bytes_of(i, 60);
+    require_ok(w.s.run(w.t.put(std::to_string(i), w.m[std::to_string(i)])));
+  }
+  const std::string k = "100";
+  w.m[k] = bytes_of(5, 3'300'000);
+  require_ok(w.s.run(w.t.upsert(k, w.m[k])));
+  w.check_range({}, {});
+  for (u64 at : {u64{0}, u64{70'001}, u64{2'500'000}, u64{w.m[k].size()}}) {
+    const std::string piece = bytes_of(at + 1, 150'000);
+    pleach::value_writer to(w.t, k, pleach::write_at{at});
+    require_ok(w.s.run(to.write(piece)));
+    require_ok(w.s.run(to.commit()));
+    std::string& value = w.m[k];
+    if (value.size() < at + piece.size()) value.resize(at + piece.size());
+    value.replace(at, piece.size(), piece);
+    std::string now;
+    require_ok(w.s.run(w.t.get(k, now)));
+    DOCTEST_REQUIRE(now == value);
+    w.check_range({}, {});
+  }
+  require_clean(w.s);
+}
+
+DOCTEST_TEST_CASE("trees of integers count and select in their order") {
+  pleach::store s = open_memory(64 * mib);
+  pleach::tree t[2];
+  for (u32 i : {0u, 1u}) {
+    pleach::tree_options o;
+    o.node_bytes = i == 0 ? 4096 : 8192;
+    o.key_bytes = 4;
+    o.digest = true;
+    o.order = pleach::key_order::signed_integers;
+    require_ok(s.run(s.create_tree("t" + std::to_string(i), o, t[i])));
+  }
+  const auto key = [](std::int32_t n) { return std::string(reinterpret_cast<char*>(&n), 4); };
+  for (std::int32_t n = -1500; n < 1500; ++n)
+    for (pleach::tree& x : t)
+      require_ok(s.run(x.put(key(n * 7), "v", pleach::durability::ordered)));
+  std::string k, v;
+  u64 n = 0;
+  require_ok(s.run(t[0].rank(key(-7), n)));
+  DOCTEST_CHECK(n == 1499);
+  require_ok(s.run(t[0].count(key(-70), key(70), n)));
+  DOCTEST_CHECK(n == 20);
+  require_ok(s.run(t[0].select(1501, k, v)));
+  DOCTEST_CHECK(k == key(7));
+  range_digest d[2];
+  for (u32 i : {0u, 1u}) require_ok(s.run(t[i].digest(key(-700), key(700), d[i])));
+  DOCTEST_CHECK(d[0] == d[1]);
+  DOCTEST_CHECK(d[0].count == 200);
+  DOCTEST_CHECK(s.run(t[0].rank("longer", n)).what() == category::invalid);
+  require_clean(s);
+}
+
 DOCTEST_TEST_CASE("trees without the option say so") {
   pleach::store s = open_memory(32 * mib);
   pleach::tree plain, counted;
