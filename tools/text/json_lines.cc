@@ -62,17 +62,20 @@ result<json_record> json_line_parser::parse(std::string_view line) {
     if (!whole)
       return fail(fault::bad_input,
                   "a digest has the fields \"tree\", \"records\" and \"digest\", and no other");
-    return json_record{.tree = tree,
-                       .key = {},
-                       .value = {},
-                       .records = fields_[RECORDS].view,
-                       .digest = fields_[DIGEST].view};
+    json_record sum;
+    sum.tree = tree;
+    sum.records = fields_[RECORDS].view;
+    sum.digest = fields_[DIGEST].view;
+    return sum;
   }
   if (!fields_[KEY].seen) return fail(fault::bad_input, "missing field \"key\" or \"key_hex\"");
   if (!fields_[VALUE].seen) {
     return fail(fault::bad_input, "missing field \"value\" or \"value_hex\"");
   }
-  json_record record{.tree = tree, .key = fields_[KEY].view, .value = fields_[VALUE].view};
+  json_record record;
+  record.tree = tree;
+  record.key = fields_[KEY].view;
+  record.value = fields_[VALUE].view;
   if (fields_[FLAGS].seen) {
     if (fields_[FLAGS].view.size() != 1)
       return fail(fault::bad_input, "field \"flags\" has two hex digits");
