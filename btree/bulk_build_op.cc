@@ -169,7 +169,8 @@ bulk_build_op::need bulk_build_op::feed(const bulk_source::item& r) {
   }
   if (d.levels_.empty()) {
     d.levels_.push_back(std::make_unique<bulk_level>());
-    d.levels_[0]->node.open(t, 0, node_class(t, static_cast<u32>(r.key.size())), {}, d.shape_, d.leaf_format_);
+    d.levels_[0]->node.open(t, 0, node_class(t, static_cast<u32>(r.key.size())), {}, d.shape_,
+                            d.leaf_format_);
   }
   bulk_level& leaf = *d.levels_[0];
   const u8 flags = value_stored_ ? VALUE_INDIRECT : 0;
@@ -230,7 +231,8 @@ bulk_build_op::need bulk_build_op::roll() {
   if (r.level == d.levels_.size()) {
     d.levels_.push_back(std::make_unique<bulk_level>());
     bulk_level& made = *d.levels_.back();
-    made.node.open(t, static_cast<u8>(r.level), node_class(t, key_bytes), {}, d.shape_, d.leaf_format_);
+    made.node.open(t, static_cast<u8>(r.level), node_class(t, key_bytes), {}, d.shape_,
+                   d.leaf_format_);
     made.node.append_child({}, r.first, 0);
     made.pending_key = r.key;
     made.pending = r.child;
@@ -325,7 +327,8 @@ bulk_build_op::need bulk_build_op::complete() {
       if (need n = put_image(s, l); n != need::NOTHING) return n;
     roll_.closed = false;
     if (top) {
-      d.top_.open(*d.tree_, static_cast<u8>(end_level_ + 1), root_blocks, {}, d.shape_, d.leaf_format_);
+      d.top_.open(*d.tree_, static_cast<u8>(end_level_ + 1), root_blocks, {}, d.shape_,
+                  d.leaf_format_);
       d.top_.append_child({}, l.ref, 0);
     }
     if (++end_level_ == 1) return need::NOTHING;

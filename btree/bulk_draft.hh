@@ -96,7 +96,7 @@ class bulk_draft {
   tree* tree_ = nullptr;
   record_shape shape_;
   u16 leaf_format_ = node_format_slotted;  ///< of slotted leaves: that of the root
-  bool looked_ = false;  ///< the tree was empty
+  bool looked_ = false;                    ///< the tree was empty
   errc broken_ = errc::ok;
   bool complete_ = false;
   std::vector<std::unique_ptr<bulk_level>> levels_;

@@ -17,11 +17,11 @@ std::string make_holder_name(lsn_t lsn, u64 number) {
 
 /// The flags of the record of a tree whose pages have this shape.
 u16 flags_of(const tree& t, const record_shape& s) {
-  return static_cast<u16>(
-      (s.fixed() ? TREE_FIXED_LEAVES : 0) | (t.counted ? TREE_COUNTED : 0) |
-      (t.digest ? TREE_DIGEST : 0) | (t.key_sums ? TREE_KEY_SUMS : 0) |
-      (t.value_sums ? TREE_VALUE_SUMS : 0) | (s.flags & NO_PREFIX ? TREE_NO_PREFIX : 0) |
-      (s.flags & NO_TRUNCATION ? TREE_NO_TRUNCATION : 0));
+  return static_cast<u16>((s.fixed() ? TREE_FIXED_LEAVES : 0) | (t.counted ? TREE_COUNTED : 0) |
+                          (t.digest ? TREE_DIGEST : 0) | (t.key_sums ? TREE_KEY_SUMS : 0) |
+                          (t.value_sums ? TREE_VALUE_SUMS : 0) |
+                          (s.flags & NO_PREFIX ? TREE_NO_PREFIX : 0) |
+                          (s.flags & NO_TRUNCATION ? TREE_NO_TRUNCATION : 0));
 }
 }  // namespace
 
@@ -271,8 +271,8 @@ sm::step cut_op::held() {
 sm::step cut_op::reclaim() {
   give_back();
   reclaim_.reset();
-  reclaim_.prepare_cut(holder_, tree_, *catalogue_, as_bytes(holder_name_),
-                       holder_record_.record, removed_);
+  reclaim_.prepare_cut(holder_, tree_, *catalogue_, as_bytes(holder_name_), holder_record_.record,
+                       removed_);
   return sub(reclaim_, RECLAIMED);
 }
 

@@ -36,8 +36,8 @@
 // I3 What was cut off still counts in the root of its tree. The counts fall as it is freed.
 // I4 The op goes from left to right: in front of `from_`, which only rises, all is deleted, and
 //    nothing is looked at again. So the op ends, whatever others insert meanwhile.
-// I5 Where the neighbour has no room for a wider fence nothing is cut: the records of the first leaf
-//    are deleted like those of an edge, and the op goes on behind them.
+// I5 Where the neighbour has no room for a wider fence nothing is cut: the records of the first
+//    leaf are deleted like those of an edge, and the op goes on behind them.
 #pragma once
 
 #include "btree/reclaim_op.hh"
@@ -178,7 +178,7 @@ class cut_op final : public sm::machine<cut_op> {
 
   u32 low_length_ = 0;
   std::byte low_[max_key_bytes];  ///< from_
-  bool behind_ = false;  ///< what is left begins behind from_, not at it
+  bool behind_ = false;           ///< what is left begins behind from_, not at it
   cbytes from() const { return {low_, low_length_}; }
 
   bool finished_ = false;

@@ -14,8 +14,7 @@ using namespace detail;
 
 namespace {
 
-constexpr u8 known_value_flags =
-    VALUE_INDIRECT | VALUE_COMPRESSED | VALUE_EXPIRY | VALUE_CHECKSUM;
+constexpr u8 known_value_flags = VALUE_INDIRECT | VALUE_COMPRESSED | VALUE_EXPIRY | VALUE_CHECKSUM;
 constexpr u32 max_level = 63;
 
 class checker {
@@ -47,7 +46,8 @@ class checker {
       return "page kind";
     leaf_ = h.level == 0;
     const bool of_leaves = h.format == node_format_fixed || h.format == node_format_slotted_2;
-    if (h.format != node_format_slotted && !(leaf_ ? of_leaves : h.format == node_format_aggregated))
+    if (h.format != node_format_slotted &&
+        !(leaf_ ? of_leaves : h.format == node_format_aggregated))
       return "node format";
     flag_bytes_ = flag_bytes_of(h.format);
     if (leaf_ != (kind == static_cast<u16>(page_kind::leaf)) || h.level > max_level) return "level";

@@ -157,8 +157,8 @@ inline constexpr u32 max_value_bytes = 64u << 20;
 inline constexpr u32 root_blocks = 1;             ///< a root keeps its address and its 4 KiB
 
 /// The value of a catalogue record; the key is the tree's name. Of branches that were cut off a
-/// tree (TREE_CUT) the key is longer than any name, `id` and the layout are those of the tree, and the
-/// root is the holder: a page whose children they are.
+/// tree (TREE_CUT) the key is longer than any name, `id` and the layout are those of the tree, and
+/// the root is the holder: a page whose children they are.
 struct tree_record {
   le64 id;
   le64 root_addr;

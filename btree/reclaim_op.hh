@@ -16,8 +16,8 @@
 //       in one tick: free the extents in the root; then delete the catalogue record and the root
 //
 // After a crash in between the record is still there: the next writable open goes on. The right
-// edge of such a tree, and the left edge of branches that were cut off, have no matching fences; nothing
-// but this op and the check (which counts its pages as reachable) looks at it.
+// edge of such a tree, and the left edge of branches that were cut off, have no matching fences;
+// nothing but this op and the check (which counts its pages as reachable) looks at it.
 #pragma once
 
 #include "btree/write_op.hh"

@@ -70,7 +70,8 @@ void choose_leaf_layout(tree_record& record) {
   if (record.order == ORDER_REGISTERED)
     record.flags = record.flags | TREE_NO_PREFIX | TREE_NO_TRUNCATION;
   const bool fixed = record.order != ORDER_REGISTERED && sum_bytes(record) == 0 &&
-                     record.key_bytes != 0 && record.value_bytes != 0 && record_bytes <= max_fixed_record_bytes &&
+                     record.key_bytes != 0 && record.value_bytes != 0 &&
+                     record_bytes <= max_fixed_record_bytes &&
                      record.node_blocks * block_bytes / record_bytes <= max_fixed_places;
   record.flags =
       static_cast<u16>((record.flags & ~TREE_FIXED_LEAVES) | (fixed ? TREE_FIXED_LEAVES : 0));

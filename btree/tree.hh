@@ -74,8 +74,8 @@ struct tree {
   const registered_order* order = nullptr;  ///< of ORDER_REGISTERED; the context's
   bool fixed_leaves = false;  ///< of format 2: records have no flags and no attachments
   bool key_sums = false, value_sums = false;  ///< its records have checksums (record_extras.hh)
-  bool counted = false;  ///< its child references carry aggregates
-  bool digest = false;   ///< with digests
+  bool counted = false;                       ///< its child references carry aggregates
+  bool digest = false;                        ///< with digests
   bool dropped = false;
   std::string name;
 

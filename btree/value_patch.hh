@@ -54,18 +54,18 @@ struct value_patch {
   bool has_map() const { return draft.patches(); }
 };
 
-#define PLEACH_PATCH_PHASES(X)                    \
-  X(INIT, NOWAIT, FIND, DATA, CLEANUP)            \
-  X(FIND, WAIT, FOUND, CLEANUP)                   \
-  X(FOUND, NOWAIT, READ, DATA, CLEANUP)           \
-  X(READ, WAIT, COPY, CLEANUP)                    \
-  X(COPY, WAIT, COPIED, CLEANUP)                  \
+#define PLEACH_PATCH_PHASES(X)                         \
+  X(INIT, NOWAIT, FIND, DATA, CLEANUP)                 \
+  X(FIND, WAIT, FOUND, CLEANUP)                        \
+  X(FOUND, NOWAIT, READ, DATA, CLEANUP)                \
+  X(READ, WAIT, COPY, CLEANUP)                         \
+  X(COPY, WAIT, COPIED, CLEANUP)                       \
   X(COPIED, NOWAIT, READ, DATA, SEAL, COMMIT, CLEANUP) \
-  X(DATA, WAIT, WRITTEN, CLEANUP)                 \
-  X(WRITTEN, NOWAIT, READ, SEAL, COMMIT, CLEANUP) \
-  X(SEAL, WAIT, COMMIT, CLEANUP)                  \
-  X(COMMIT, WAIT, CLEANUP)                        \
-  X(CLEANUP, NOWAIT, DONE)                        \
+  X(DATA, WAIT, WRITTEN, CLEANUP)                      \
+  X(WRITTEN, NOWAIT, READ, SEAL, COMMIT, CLEANUP)      \
+  X(SEAL, WAIT, COMMIT, CLEANUP)                       \
+  X(COMMIT, WAIT, CLEANUP)                             \
+  X(CLEANUP, NOWAIT, DONE)                             \
   X(DONE, NOWAIT)
 
 class patch_op final : public sm::machine<patch_op> {

@@ -174,9 +174,9 @@ result<verify_totals> verifier::run() {
                 fmt::format("corrupt: tree \"{}\" is said to be cut off a tree", t.name));
       check_tree(cut ? fmt::format("{} (cut off)", u64{t.record.id}) : t.name, t.record.id,
                  {page_addr(t.record.root_addr), t.record.root_gen},
-                 cut                                   ? going::CUT
+                 cut                               ? going::CUT
                  : t.record.state == TREE_DROPPING ? going::DROPPED
-                                                       : going::NO,
+                                                   : going::NO,
                  nullptr);
       if (!cut) continue;
       counts& c = cut_[t.record.id];
@@ -311,8 +311,8 @@ void verifier::check_page(const expectation& e) {
   std::vector<expectation> children;
   std::string low = text(n.low_fence());
   for (u32 i = 0; i < n.count(); ++i) {
-    expectation c{e.tree,     e.id,       n.child(i), static_cast<i32>(n.level()) - 1, low, e.high,
-                  e.has_high, e.how,      e.each};
+    expectation c{e.tree,     e.id,  n.child(i), static_cast<i32>(n.level()) - 1, low, e.high,
+                  e.has_high, e.how, e.each};
     if (n.aggregated()) c.sum = n.child_sum(i);
     if (i + 1 < n.count()) {
       c.high = text({key, n.copy_key(i + 1, key)});

@@ -65,7 +65,8 @@ class verifier {
   struct counts {
     u64 records = 0, bytes = 0;
   };
-  std::map<tree_id_t, counts> cut_;  ///< in branches that were cut off: still in their trees' counts
+  std::map<tree_id_t, counts>
+      cut_;  ///< in branches that were cut off: still in their trees' counts
 };
 
 }  // namespace pleach::btree

@@ -155,8 +155,7 @@ cbytes write_applier::stored_draft(write_item& item, u8& flags) {
 void write_applier::give_back_value(const write_item& item, u8 flags) {
   if ((flags & VALUE_INDIRECT) == 0) return;
   if (item.draft != nullptr)
-    for (page_addr run : taken_)
-      engine_.free_run(op_.space_, {run, stored_.ref.gen});
+    for (page_addr run : taken_) engine_.free_run(op_.space_, {run, stored_.ref.gen});
   engine_.free_run(op_.space_, {page_addr(stored_.ref.run), stored_.ref.gen});
 }
 

@@ -539,14 +539,12 @@ operation tree::del(std::string_view key, std::string* old_value, durability d, 
   return write(state_, btree::change::DELETE, key, {}, old_value, d, near);
 }
 
-
 operation tree::delete_range(std::string_view from, std::string_view to, std::uint64_t& n,
                              durability d) {
   return cut(state_, from, to, n, {.durable = d == durability::durable});
 }
 
-operation tree::truncate(std::uint32_t pages, std::uint64_t& n, std::uint64_t steps,
-                         durability d) {
+operation tree::truncate(std::uint32_t pages, std::uint64_t& n, std::uint64_t steps, durability d) {
   static_assert(truncate_pages_max == btree::cut_op::max_leaves);
   if (pages == 0 || pages > truncate_pages_max) {
     n = 0;

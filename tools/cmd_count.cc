@@ -42,7 +42,8 @@ outcome<int> run_count(const command& c) {
   if (!t) return std::unexpected(t.error());
   const std::string doing = fmt::format("counting tree {}", text::quoted(c.tree));
   std::string bounds[2];  // the operation's until it is done
-  for (const auto& [given, bound] : {std::pair{&c.from, &bounds[0]}, std::pair{&c.to, &bounds[1]}}) {
+  for (const auto& [given, bound] :
+       {std::pair{&c.from, &bounds[0]}, std::pair{&c.to, &bounds[1]}}) {
     if (!*given) continue;
     auto key = key_for(*t, **given, c.hex);
     if (!key) return std::unexpected(key.error());

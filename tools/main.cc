@@ -155,8 +155,7 @@ void set_up_delete_range(CLI::App& app, raw_command& raw, command& c) {
   add_store(app, c);
   add_tree(app, c);
   add_range(app, raw);
-  app.add_option("FROM", raw.from_place, "the same as --from")
-      ->excludes(app.get_option("--from"));
+  app.add_option("FROM", raw.from_place, "the same as --from")->excludes(app.get_option("--from"));
   app.add_option("TO", raw.to_place, "the same as --to")->excludes(app.get_option("--to"));
 }
 void set_up_scan(CLI::App& app, raw_command& raw, command& c) {

@@ -50,7 +50,8 @@ void run::finish_sum(slot& s) {
 run::bounds run::possible_count(const slot& s, const std::string& from, const std::string* to) {
   bounds b;
   const history::tree_history& t = history_.tree(s.tree);
-  for (auto i = t.lower_bound(from); i != t.end() && (to == nullptr || t.key_comp()(i->first, *to)); ++i) {
+  for (auto i = t.lower_bound(from); i != t.end() && (to == nullptr || t.key_comp()(i->first, *to));
+       ++i) {
     b.least += !history::may_be_absent(i->second, s.started);
     b.most += history::may_be_present(i->second, s.started);
   }
@@ -84,7 +85,8 @@ void run::check_sum(slot& s) {
                           to ? printable(*to) : "", s.tree, b.least, b.most));
   if (s.what != sum_kind::DIGEST || backwards) return;
   btree::aggregate expected;
-  for (auto i = t.lower_bound(s.sought); i != t.end() && (to == nullptr || t.key_comp()(i->first, *to)); ++i) {
+  for (auto i = t.lower_bound(s.sought);
+       i != t.end() && (to == nullptr || t.key_comp()(i->first, *to)); ++i) {
     const version* only = history::only_possible(i->second, s.started);
     if (only == nullptr) return;  // it is being written: the sum may be one of several
     if (!only->value) continue;

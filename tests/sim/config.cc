@@ -397,8 +397,7 @@ std::string config::words() const {
       key_shape, value_class, in_flight, cycles, ops_per_cycle, durable_per_mille, write_per_mille,
       delete_per_mille, batch_per_mille, batch_max, wave, ddl_per_mille, chaos_per_mille,
       grow_per_mille, max_run_blocks, large_per_mille, large_bytes >> 10, static_cast<int>(trouble),
-      fixed, multi_per_mille, bound_per_mille, bulk_per_mille, bulk_records,
-      range_per_mille);
+      fixed, multi_per_mille, bound_per_mille, bulk_per_mille, bulk_records, range_per_mille);
 }
 
 }  // namespace pleach::sim

@@ -84,8 +84,8 @@ struct config {
   u32 max_run_blocks = 0;  ///< longer values have maps; 0: those above 1 MiB
   u32 large_per_mille = 0, large_bytes = 0;  ///< values up to that length, and streams of them
   u32 patch_per_mille = 0;  ///< of the upserts of what is there: only a range of it is written
-  u32 bulk_per_mille = 0;                    ///< of what is started on an empty tree: bulk loads
-  u32 bulk_records = 0;                      ///< at most
+  u32 bulk_per_mille = 0;   ///< of what is started on an empty tree: bulk loads
+  u32 bulk_records = 0;     ///< at most
   u32 multi_per_mille = 0;  ///< of the reads: multi-gets and counts
   u32 bound_per_mille = 0;  ///< of the reads and walks that have a direction: end at a bound
   bool new_leaves[8] = {};  ///< by tree: leaves of version 2 from its creation on; else of 1

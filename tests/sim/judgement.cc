@@ -184,7 +184,8 @@ void run::finish_create(slot& s) {
     trees_.erase(s.tree);
   }
   s.kind = job::NONE;
-  if (applied && config_.bulk_per_mille != 0 && !dying_ && !failing() && random_.chance(700))
+  if (applied && config_.bulk_per_mille != 0 && !dying_ && !failing() && random_.chance(700) &&
+      may_be_loaded(s.tree))
     start_bulk(s);
 }
 
@@ -212,8 +213,8 @@ void run::finish_drop(slot& s) {
 
 void run::finish_range(slot& s) {
   const errc code = s.cut->out.code;
-  const std::string what = fmt::format("the range from {} to {} in {}", printable(s.from),
-                                       printable(s.to), s.tree);
+  const std::string what =
+      fmt::format("the range from {} to {} in {}", printable(s.from), printable(s.to), s.tree);
   if (code == errc::cancelled || code == errc::timed_out) ++totals_.cancelled;
   if (code != errc::ok && (code == errc::no_space || !excused(s, code)))
     violation(fmt::format("{}: {} (page {})", what, name_of(code), s.cut->bad_page().block()));

@@ -137,9 +137,8 @@ int run_seeds(const arguments& a) {
       n.splits, n.growths, n.push_downs, n.compactions, n.merges, n.merges_passing, n.unlinks,
       n.pull_ups, n.empties_kept, n.restart_stale, n.restart_check, n.restart_grant, n.restart_plan,
       n.lock_all, n.cookie_hits, n.cookie_misses, n.read_ahead, n.multi_gets, n.counts,
-      n.bulk_loads, n.bulk_records, t.damaged, t.damage_refused,
-      t.sums_checked, t.digests_checked, t.ranges, n.cuts,
-      n.cut_leaves);
+      n.bulk_loads, n.bulk_records, t.damaged, t.damage_refused, t.sums_checked, t.digests_checked,
+      t.ranges, n.cuts, n.cut_leaves);
   if (const latch_counts* l = watched_latches())
     fmt::print(
         "  latch hooks: {} steps, brackets: {} to read, {} to change, {} ended by eviction or a "

@@ -121,7 +121,7 @@ struct slot {
   std::unique_ptr<btree::bulk_draft> bulk;
   drawn_records piece;
   bool refused = false;  ///< the piece is out of order
-  bool loaded = false;  ///< all is added: it is committed
+  bool loaded = false;   ///< all is added: it is committed
   btree::bulk_build_op build;
   btree::bulk_commit_op bulk_commit;
 
@@ -164,9 +164,9 @@ struct slot {
 
   // a range that is deleted
   std::unique_ptr<btree::cut_op> cut;
-  std::string from, to;  ///< `to` empty: no bound
-  u64 removed = 0;       ///< as the operation says
-  u64 erased = 0;        ///< as it told step by step
+  std::string from, to;        ///< `to` empty: no bound
+  u64 removed = 0;             ///< as the operation says
+  u64 erased = 0;              ///< as it told step by step
   std::set<std::string> left;  ///< what it has not told of yet
   class run* of = nullptr;
   bool in_range(const std::string& in, const std::string& k) const {

@@ -204,12 +204,12 @@ DOCTEST_TEST_CASE("a store names the features that it has come to use, and no ot
   DOCTEST_CHECK(named() == all(so_far));
   {
     pleach::store s = open(f.path);
-    pleach::tree t = open_tree(s, "variable");
-    for (int i = 0; i < 2000; ++i)
-      require_ok(s.run(t.put(std::string(300, 'k') + std::to_string(i), "v",
+    pleach::tree t = create(s, "high");  // three levels
+    for (int i = 0; i < 6000; ++i)
+      require_ok(s.run(t.put(std::to_string(i * 7919 % 6007), std::string(400, 'v'),
                              pleach::durability::ordered)));
     require_ok(s.run(t.delete_range("", "", n)));
-    DOCTEST_CHECK(n == 2000);
+    DOCTEST_CHECK(n == 6000);
   }
   DOCTEST_CHECK(named() == all(so_far | pleach::feature_cuts));
 }

@@ -57,8 +57,8 @@ result<json_record> json_line_parser::parse(std::string_view line) {
       fields_[TREE].seen ? fields_[TREE].view : std::string_view(*default_tree_);
   if (fields_[RECORDS].seen || fields_[DIGEST].seen) {
     const bool others = fields_[KEY].seen || fields_[VALUE].seen || fields_[FLAGS].seen;
-    const bool whole = fields_[RECORDS].seen && fields_[DIGEST].seen && !others &&
-                       !fields_[DIGEST].view.empty();
+    const bool whole =
+        fields_[RECORDS].seen && fields_[DIGEST].seen && !others && !fields_[DIGEST].view.empty();
     if (!whole)
       return fail(fault::bad_input,
                   "a digest has the fields \"tree\", \"records\" and \"digest\", and no other");

@@ -35,8 +35,8 @@ struct json_record {
   std::string_view value;
   bool has_flags = false;
   std::uint8_t key_flags = 0, value_flags = 0;  // four bits each
-  std::string_view records;  // of a digest
-  std::string_view digest;   // not empty: the line is a digest, and no record
+  std::string_view records;                     // of a digest
+  std::string_view digest;                      // not empty: the line is a digest, and no record
 };
 
 class json_line_parser {

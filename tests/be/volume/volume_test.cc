@@ -176,7 +176,7 @@ DOCTEST_TEST_CASE("errors of read_volume") {
   v.super.ro_compat = 4;
   DOCTEST_REQUIRE(write_superblocks(r.loop, *r.dev, v));
   DOCTEST_CHECK(read_volume(r.loop, *r.dev).value().upgraded_read_only);
-  v.super.incompat = 4;
+  v.super.incompat = u64{1} << 40;
   DOCTEST_REQUIRE(write_superblocks(r.loop, *r.dev, v));
   DOCTEST_CHECK(r.open_code() == errc::newer_format);
 }

@@ -74,7 +74,7 @@ DOCTEST_TEST_CASE("inner nodes have format 4 in counted trees, and the feature i
   // A root that becomes a leaf again has the format of one.
   for (u32 i = 0; i < 400; ++i) DOCTEST_REQUIRE(f.erase(counted, numbered(i)) == errc::ok);
   DOCTEST_CHECK(root(counted).is_leaf());
-  DOCTEST_CHECK(u32{root(counted).header().format} == btree::node_format_slotted);
+  DOCTEST_CHECK(u32{root(counted).header().format} == btree::node_format_slotted_2);
   DOCTEST_CHECK(check(*f.store).empty());
 }
 
