@@ -273,8 +273,8 @@ namespace {
 /// unless a range took it: then nothing.
 class actor {
  public:
-  actor(pleach::store& s, pleach::tree& t, const shape& of, u64 number, u64 actors)
-      : s_(s), t_(t), of_(of), number_(number), actors_(actors), random_(base_seed() + number) {}
+  actor(pleach::tree& t, const shape& of, u64 number, u64 actors)
+      : t_(t), of_(of), number_(number), actors_(actors), random_(base_seed() + number) {}
   void start() { next(); }
   void stop() { stopping_ = true; }
   bool idle() const { return idle_; }
@@ -315,7 +315,6 @@ class actor {
         this);
   }
 
-  pleach::store& s_;
   pleach::tree& t_;
   const shape& of_;
   u64 number_, actors_, turns_ = 0;
@@ -336,7 +335,7 @@ DOCTEST_TEST_CASE("ranges and truncates among readers and writers, and of two at
     for (int round = 0; round < 4; ++round) {
       fill(s, t, of);
       std::deque<actor> actors;
-      for (u64 i = 0; i < 12; ++i) actors.emplace_back(s, t, of, i, 12);
+      for (u64 i = 0; i < 12; ++i) actors.emplace_back(t, of, i, 12);
       for (actor& a : actors) a.start();
       u64 n[2] = {0, 0};
       int running = 2;
