@@ -71,6 +71,7 @@ bool log_stream::turn() {
   if (other.taken) return false;
   other.first_seq = id_.seq;
   other.blocks = 0;
+  other.sent = false;
   present_ = 1 - present_;
   return true;
 }

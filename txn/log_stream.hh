@@ -28,6 +28,7 @@ class log_stream {
     u32 blocks = 0;      ///< sealed
     u32 in_flight = 0;   ///< requests
     bool taken = false;  ///< handed to the writer, not landed
+    bool sent = false;   ///< handed to the writer, landed or not
   };
 
   log_stream(u32 half_blocks, u64 spill_reserve);

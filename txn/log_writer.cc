@@ -206,7 +206,7 @@ sm::step log_writer::DRAIN_tick() {
   for (;;) {
     if (!stream.pump()) {
       log_stream::half& full = stream.present();
-      if (!full.taken) {
+      if (!full.sent) {  // it may have landed before the other one
         submitted_ = true;
         submit(full, false);
         if (e_.health != errc::ok) return broken();
@@ -249,7 +249,7 @@ void log_writer::submit(log_stream::half& h, bool durable) {
     e_.fail(errc::no_credit);  // I2 of engine_state: never overwrite what recovery needs
     return;
   }
-  h.taken = true;
+  h.taken = h.sent = true;
   std::byte* memory = stream.memory(h);
   u32 which = &h == &stream.first_half() ? 0 : 1;
   u64 most = std::max<u64>(e_.dev.limit().max_transfer >> block_shift, 1);
