@@ -95,6 +95,12 @@ bool write_applier::is_pinned(const tree& t, const cache::descriptor& d) const {
                      [&](const pinned_page& p) { return p.d == &d; });
 }
 
+/// Of a batch that has emptied a leaf nothing is left to delete there, and the leaf that has its
+/// range now need not be one that the plan pinned.
+bool write_applier::already_gone(const write_item& item, const cache::descriptor& leaf) const {
+  return !is_pinned(*item.t, leaf) && !item.t->view(leaf).find(item.key).found;
+}
+
 void write_applier::apply(write_item& item) {
   if (item.kind == change::CREATE_TREE) create_root(item);
   if (item.kind == change::REMOVE_TREE) remove_root(item);
@@ -104,6 +110,7 @@ void write_applier::apply(write_item& item) {
     path.height = 1;
   } else {
     bool resolved = resolve(*item.t, item.key, false, path);
+    if (resolved && item.kind == change::DELETE && already_gone(item, *path.page[0])) return;
     if (derailed(*item.t, resolved && is_pinned(*item.t, *path.page[0]))) return;  // I2 of write_op
   }
   if (item.kind == change::CONVERT) return convert_leaf(item, *path.page[0]);

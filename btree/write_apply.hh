@@ -59,6 +59,7 @@ class write_applier {
 
   bool derailed(const tree& t, bool as_planned);
   bool is_pinned(const tree& t, const cache::descriptor& d) const;
+  bool already_gone(const write_item& item, const cache::descriptor& leaf) const;
   void give_back_value(const write_item& item, u8 flags);
 
   bool make_space(tree& t, resident_path& path, u32 level, cbytes key, u32 index, u32 value_length,

@@ -511,6 +511,32 @@ DOCTEST_TEST_CASE("an integer of another length is refused everywhere, but as no
   DOCTEST_CHECK(n == 1);
 }
 
+// The range of a leaf that the batch empties may fall to one that it has not pinned, and what it
+// has still to delete in that range is not there.
+DOCTEST_TEST_CASE("a batch deletes whole leaves, and keys of theirs that are not there") {
+  pleach::store s = *pleach::store::open_memory(64 * mib, with_comparators(16 * mib));
+  const auto key = [](u64 i) { return "key" + std::to_string(100 + i); };
+  for (u64 gone = 1; gone <= 30; ++gone) {
+    DOCTEST_CAPTURE(gone);
+    pleach::tree t;
+    const std::string name = "t" + std::to_string(gone);
+    require_ok(s.run(s.create_tree(
+        name, {.node_bytes = 4096, .order = key_order::registered, .comparator = "letters"}, t)));
+    for (u64 i = 0; i < 60; ++i)
+      require_ok(s.run(t.upsert(key(i), std::string(600, 'v'), ordered)));
+    pleach::batch b(s);
+    for (u64 i = 0; i < gone; ++i) {
+      b.del(t, key(i));
+      b.del(t, key(i) + "x");
+    }
+    require_ok(s.run(b.commit(ordered)));
+    u64 n = 0;
+    require_ok(s.run(t.count({}, {}, n)));
+    DOCTEST_CHECK(n == 60 - gone);
+  }
+  require_clean(s);
+}
+
 DOCTEST_TEST_CASE("a comparator that contradicts itself makes wrong results, and no more") {
   for (const char* name : {"fickle", "circle"}) {
     DOCTEST_CAPTURE(name);
