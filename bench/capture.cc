@@ -95,6 +95,8 @@ class workload {
     measure("insert, ascending", false, 0, false);
   }
 
+  const std::string& name() const { return name_; }
+
  private:
   struct change {
     std::string key, value;
@@ -183,10 +185,15 @@ class workload {
 
 int main(int argc, char** argv) {
   u32 records = 100'000;
-  if (argc == 3 && std::strcmp(argv[1], "--records") == 0)
-    records = static_cast<u32>(std::strtoul(argv[2], nullptr, 10));
-  else if (argc != 1)
-    give_up("it takes --records N (default 100000) and nothing else");
+  std::string only;
+  for (int i = 1; i < argc; i += 2) {
+    if (i + 1 < argc && std::strcmp(argv[i], "--records") == 0)
+      records = static_cast<u32>(std::strtoul(argv[i + 1], nullptr, 10));
+    else if (i + 1 < argc && std::strcmp(argv[i], "--only") == 0)
+      only = argv[i + 1];
+    else
+      give_up("it takes --records N (default 100000) and --only NAME, as in the first column");
+  }
   if (records < 1000 || records > 10'000'000) give_up("--records is from 1000 to 10000000");
   fmt::print(
       "Bytes an operation; averages over {} records, half of them alone, half 64 at a time.\n\n"
@@ -196,5 +203,8 @@ int main(int argc, char** argv) {
       records);
   const shape shapes[] = {{"8+8", 8, 8}, {"16+100", 16, 100}, {"24+24", 24, 24}, {"20+var", 20, 0}};
   for (u32 node : {4u << 10, 16u << 10, 64u << 10})
-    for (const shape& s : shapes) workload(node, s, records).run();
+    for (const shape& s : shapes) {
+      workload w(node, s, records);
+      if (only.empty() || w.name() == only) w.run();
+    }
 }

@@ -5,6 +5,7 @@
 #include "be/base/planted.hh"
 #include "btree/aggregate.hh"
 #include "btree/cut_op.hh"
+#include "btree/node_cost.hh"
 
 namespace pleach::btree {
 
@@ -43,7 +44,11 @@ bool cut_op::plan_fences() {
     const u32 length = static_cast<u32>(leftward_ ? high_bound_.size() : low_bound_.size());
     room there = leftward_ && !has_high_ ? room::NOW : room_for_fence(n, length, leftward_);
     if (there == room::NONE) return false;
-    log_bytes_ += there == room::NOW ? length + 64 : whole_page(n.size()) + length;
+    // In place: header, fence, right hint; the slots may have to slide.
+    log_bytes_ += there == room::NOW
+                      ? stretch_cost(n, sizeof(node_header)) + stretch_cost(n, length) +
+                            stretch_cost(n, u64{n.count()} * sizeof(slot))
+                      : whole_page(n.size()) + length;
     ++log_pages_;
   }
   return true;

@@ -14,10 +14,11 @@
 // I4 the prefix belongs to the stored records: widened fences leave it alone, only a rewrite cuts
 //    it anew. A key between the fences that does not share it needs `compact(..., &key)` first;
 //    room_for_insert says so. With NO_PREFIX the prefix is empty, always.
-// I5 all leaves of a tree are slotted, or all are fixed, and all its nodes have the same flags,
+// I5 holes are known to nobody: who needs one looks for it (node_hole.cc). A rewrite closes them.
+// I6 all leaves of a tree are slotted, or all are fixed, and all its nodes have the same flags,
 //    which each of its pages names by `shape()`; nothing is ever moved between nodes of different
 //    shapes.
-// I6 slotted leaves of both versions (formats 1 and 3) live in one tree. A leaf becomes one of
+// I7 slotted leaves of both versions (formats 1 and 3) live in one tree. A leaf becomes one of
 //    format 3 only when it is rewritten, never the other way; no record is longer in format 3 than
 //    in format 1, so a conversion always fits where the leaf stood.
 //
@@ -153,8 +154,8 @@ class node_view : public page_reader {
   u32 used_bytes() const;
   /// Bytes for further records (slot included) after compaction.
   u32 free_bytes() const;
-  /// RETURNS: true if one more record of `record_bytes` (heap bytes, without its slot) fits without
-  /// compaction.
+  /// RETURNS: true if one more record of `record_bytes` (heap bytes, without its slot) fits below
+  /// the others.
   bool fits_now(u32 record_bytes) const;
 
  private:
@@ -188,21 +189,27 @@ void format_node(page_writer w, page_addr addr, u64 store_id, tree_id_t tree, ge
 /// moved twice in a group is captured once.
 u64 moved_bytes(const node_view& n, u32 changes);
 
+/// Do `count` inserts or replacements that occupy at most `record_bytes` each all find a place
+/// without compaction, whatever their order? (false: perhaps not.)
+bool places_for(const node_view& n, u32 record_bytes, u32 count);
+
 enum class room { NOW, AFTER_COMPACTION, NONE };
 /// Room for inserting `key` with a value of `value_length` inline bytes at its place; takes into
 /// account a key that does not share the prefix (the node must then be rewritten with a shorter
 /// one). `attached`: bytes behind the value; a leaf of format 1 must then be converted first:
-/// `compact` does.
-room room_for_insert(const node_view& n, cbytes key, u32 value_length, u32 attached = 0);
+/// `compact` does. At NOW `*place`, if asked for, is where insert_at will put the record.
+room room_for_insert(const node_view& n, cbytes key, u32 value_length, u32 attached = 0,
+                     u32* place = nullptr);
 /// Room for replacing the value at `index` by one of `value_length` bytes. The old record counts as
 /// in use unless it is the lowest of the heap: at NONE, erase it and insert anew (with its old
 /// bytes the room may be there).
 room room_for_replace(const node_view& n, u32 index, u32 value_length, u32 attached = 0);
 
+/// `place`: what room_for_insert said of this very node and record, else 0.
 /// REQUIRES: room NOW (else call `compact` first), key not present, index = find(key).index.
 /// `attached`, which the flags announce, only in a leaf of format 3.
 void insert_at(page_writer w, u32 index, cbytes key, u8 key_flags, u8 value_flags, cbytes value,
-               cbytes attached = {});
+               cbytes attached = {}, u32 place = 0);
 void replace_value(page_writer w, u32 index, u8 key_flags, u8 value_flags, cbytes value,
                    cbytes attached = {});
 /// The same in a node whose keys have no flags.
@@ -262,8 +269,10 @@ split_point choose_split(const node_view& n, cbytes key, u32 index, u32 value_le
                          bool ascending);
 
 /// Moves records [at.index, count) of `left` into `right` (zeroed page, formatted here with the
-/// given identity): fences, prefix, right hints of both are set; `left` is rewritten compactly.
-/// `scratch` as in compact.
+/// given identity): fences, prefix, right hints of both are set. The records of `left` stay where
+/// they are, between the holes of those that left; it is rewritten only where a longer prefix would
+/// tell them apart better, its new fence finds no place, or both nodes are converted. `scratch` as
+/// in compact.
 void split_node(page_writer left, page_writer right, const split_point& at, page_ref left_ref,
                 page_ref right_ref, u64 store_id, bytes scratch, convert c = convert::NO);
 /// Copies all of `from` into the zeroed page `to` (other size or address): growth, root push-down

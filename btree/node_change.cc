@@ -18,34 +18,36 @@ struct stored_value {
   u32 size() const { return static_cast<u32>(value.size() + attached.size()); }
 };
 
-u32 put_record(page_writer w, u32 room_end, cbytes suffix, u8 key_flags, u8 value_flags,
-               const stored_value& value) {
+void put_record(page_writer w, u32 offset, cbytes suffix, u8 key_flags, u8 value_flags,
+                const stored_value& value) {
   const u32 flags = flag_bytes(node_view(w));
   const u32 key_length = static_cast<u32>(suffix.size());
   const u32 value_length = value.size();
   const u32 length = record_bytes(key_length, value_length, flags);
-  const u32 offset = room_end - occupied(w.size(), length);
   const u32 announced = PLEACH_PLANTED("capture_length_minus_one") ? length - 1 : length;
   std::byte* p = put_flags(w.writable(offset, announced), flags, key_flags, value_flags);
   p = put_varint(put_varint(p, key_length), value_length);
   put_bytes(put_bytes(put_bytes(p, suffix), value.value), value.attached);
-  return offset;
 }
 
 void put_slot(page_writer w, u32 offset_in_page, u32 record, u32 head) {
   w.put_le<u32>(offset_in_page, record >> unit_shift(w.size()) | head << 16);
 }
 
+/// `place`: what find_place said, 0 if nobody asked it yet.
 void insert_record(page_writer w, u32 index, cbytes suffix, u8 key_flags, u8 value_flags,
-                   const stored_value& value) {
+                   const stored_value& value, u32 place) {
   const node_view n(w);
   const u32 count = n.count();
   const u32 length = record_bytes(n, static_cast<u32>(suffix.size()), value.size());
   const u32 heap_need = occupied(n.size(), length);
-  PLEACH_ASSERT(index <= count && n.fits_now(length));
-  const bool front = front_slack(n) >= slot_unit && gap(n) >= heap_need;
-  const bool back = gap(n) >= heap_need + slot_unit;
-  if (!front && !back) slide(w, heap_need + slot_unit);
+  if (place == 0) place = find_place(n, heap_need, slot_unit);
+  PLEACH_ASSERT(index <= count && count < max_records && place != 0);
+  const bool in_hole = place >= n.node().heap_begin;
+  const u32 gap_need = in_hole ? 0 : heap_need;
+  const bool front = front_slack(n) >= slot_unit && gap(n) >= gap_need;
+  const bool back = gap(n) >= gap_need + slot_unit;
+  if (!front && !back) slide(w, gap_need + slot_unit);
 
   const u32 begin = u32{n.node().slot_begin} * slot_unit;
   const bool to_front = front && (!back || index < count - index);
@@ -56,17 +58,20 @@ void insert_record(page_writer w, u32 index, cbytes suffix, u8 key_flags, u8 val
   else
     w.move(slot_at + slot_unit, slot_at, (count - index) * slot_unit);
 
-  const u32 offset = put_record(w, n.node().heap_begin, suffix, key_flags, value_flags, value);
-  put_slot(w, slot_at, offset,
+  put_record(w, place, suffix, key_flags, value_flags, value);
+  put_slot(w, slot_at, place,
            stored_head(n.shape().flags, suffix.data(), static_cast<u32>(suffix.size())));
+  const u32 heap_begin = in_hole ? u32{n.node().heap_begin} : place;
   if (PLEACH_PLANTED("capture_misses_header")) {
     node_header& h = const_cast<node_header&>(n.node());
     h.slot_begin = static_cast<u16>(new_begin / slot_unit);
     h.count = static_cast<u16>(count + 1);
-    h.heap_begin = offset;
+    h.heap_begin = heap_begin;
+    if (in_hole) h.garbage = h.garbage - heap_need;
     return;
   }
-  put_extent(w, new_begin, count + 1, offset);
+  put_extent(w, new_begin, count + 1, heap_begin);
+  if (in_hole) put_garbage(w, n.node().garbage - heap_need);
 }
 
 /// Puts a record of at most the same occupied size where the old one lies. `suffix` may be the old
@@ -122,7 +127,7 @@ u64 moved_bytes(const node_view& n, u32 changes) {
                   (u64{n.count()} + changes) * slot_unit);
 }
 
-room room_for_insert(const node_view& n, cbytes key, u32 value_length, u32 attached) {
+room room_for_insert(const node_view& n, cbytes key, u32 value_length, u32 attached, u32* place) {
   if (n.fixed()) return n.count() < fixed::row(n).places ? room::NOW : room::NONE;
   if (n.count() >= max_records) return room::NONE;
   const bool must_convert = attached != 0 && n.old_version();
@@ -131,9 +136,11 @@ room room_for_insert(const node_view& n, cbytes key, u32 value_length, u32 attac
   const cbytes prefix = n.prefix();
   if (starts_with(key, prefix)) [[likely]] {
     const u32 length = record_bytes(n, key_length - static_cast<u32>(prefix.size()), value_length);
-    if (n.fits_now(length) && !must_convert) return room::NOW;
-    return n.free_bytes() >= occupied(n.size(), length) + slot_unit ? room::AFTER_COMPACTION
-                                                                    : room::NONE;
+    const u32 need = occupied(n.size(), length);
+    if (n.free_bytes() < need + slot_unit) return room::NONE;
+    const u32 at = must_convert ? 0 : find_place(n, need, slot_unit);
+    if (place != nullptr) *place = at;
+    return at != 0 ? room::NOW : room::AFTER_COMPACTION;
   }
   const cbytes low = n.low_fence();
   const u32 shared = fence_prefix(low, n.high_fence(), n.has_high_fence());
@@ -153,7 +160,8 @@ room room_for_replace(const node_view& n, u32 index, u32 value_length, u32 attac
     return after <= before || n.free_bytes() >= after ? room::AFTER_COMPACTION : room::NONE;
   if (after <= before) return room::NOW;
   const bool lowest = record_offset(n, index) == n.node().heap_begin;
-  if (front_slack(n) + gap(n) + (lowest ? before : 0) >= after) return room::NOW;
+  if (lowest && front_slack(n) + gap(n) + before >= after) return room::NOW;
+  if (find_place(n, after, 0) != 0) return room::NOW;
   return n.free_bytes() >= after ? room::AFTER_COMPACTION : room::NONE;
 }
 
@@ -164,7 +172,7 @@ room room_for_fence(const node_view& n, u32 new_length, bool high) {
   const u32 after = occupied(n.size(), new_length);
   const bool carries_prefix = !high && shares_low(h);
   if (after <= before && !carries_prefix) return room::NOW;
-  if (front_slack(n) + gap(n) >= after) return room::NOW;
+  if (after == 0 || find_place(n, after, 0) != 0) return room::NOW;
   const u32 prefix = carries_prefix ? occupied(n.size(), h.prefix_length) : 0;
   return n.used_bytes() - before + after + prefix <= n.payload_end() - slot_area_begin
              ? room::AFTER_COMPACTION
@@ -174,12 +182,12 @@ room room_for_fence(const node_view& n, u32 new_length, bool high) {
 // --- records ---
 
 void insert_at(page_writer w, u32 index, cbytes key, u8 key_flags, u8 value_flags, cbytes value,
-               cbytes attached) {
+               cbytes attached, u32 place) {
   const node_view n(w);
   if (n.fixed()) return fixed::insert(w, index, key, value);
   PLEACH_ASSERT(starts_with(key, n.prefix()) && (attached.empty() || !n.old_version()));
   insert_record(w, index, key.subspan(n.node().prefix_length), key_flags, value_flags,
-                {value, attached});
+                {value, attached}, place);
 }
 
 void replace_value(page_writer w, u32 index, u8 key_flags, u8 value_flags, cbytes value,
@@ -199,15 +207,25 @@ void replace_value(page_writer w, u32 index, u8 key_flags, u8 value_flags, cbyte
   std::byte key[max_key_bytes];
   std::memcpy(key, old.key, old.key_length);
   const cbytes suffix = span_of(key, old.key_length);
-  if (offset == n.node().heap_begin)
-    put_extent(w, u32{n.node().slot_begin} * slot_unit, n.count(), offset + before);
-  else
-    put_garbage(w, n.node().garbage + before);
-  slide(w, after);
+  u32 heap_begin = n.node().heap_begin, garbage = n.node().garbage, place;
+  if (offset == heap_begin && front_slack(n) + gap(n) + before >= after) {
+    heap_begin += before;
+    place = heap_begin - after;
+  } else {
+    place = find_place(n, after, 0);
+    garbage += before - (place >= heap_begin ? after : 0);
+  }
+  PLEACH_ASSERT(place != 0);
+  if (place < heap_begin) {
+    put_extent(w, u32{n.node().slot_begin} * slot_unit, n.count(), heap_begin);
+    slide(w, after);
+    heap_begin = place;
+  }
   const u32 begin = u32{n.node().slot_begin} * slot_unit;
-  const u32 moved = put_record(w, n.node().heap_begin, suffix, key_flags, value_flags, stored);
-  put_slot(w, begin + index * slot_unit, moved, stored_head(n.shape().flags, key, old.key_length));
-  put_extent(w, begin, n.count(), moved);
+  put_record(w, place, suffix, key_flags, value_flags, stored);
+  put_slot(w, begin + index * slot_unit, place, stored_head(n.shape().flags, key, old.key_length));
+  if (heap_begin != n.node().heap_begin) put_extent(w, begin, n.count(), heap_begin);
+  if (garbage != n.node().garbage) put_garbage(w, garbage);
 }
 
 void erase_at(page_writer w, u32 index) {
@@ -259,7 +277,7 @@ void insert_child(page_writer w, u32 index, cbytes separator, page_ref child,
   const child_value value{{child.addr.raw, child.gen},
                           {sum.count, sum.digest_low, sum.digest_high}};
   const cbytes raw = {reinterpret_cast<const std::byte*>(&value), n.child_bytes()};
-  if (index == 0) return insert_record(w, 0, {}, 0, 0, {raw, {}});
+  if (index == 0) return insert_record(w, 0, {}, 0, 0, {raw, {}}, 0);
   insert_at(w, index, separator, 0, 0, raw);
 }
 
@@ -326,13 +344,17 @@ bool put_fence(page_writer w, const fence_fields& f, cbytes fence, bool in_place
     garbage += before - after;
     if (length == 0) w.put_le<u32>(f.offset_at, 0);
   } else {
-    if (front_slack(n) + gap(n) < after) return false;
-    slide(w, after);
-    const u32 offset = n.node().heap_begin - after;
-    if (length) w.put(offset, fence.data(), length);
-    put_extent(w, u32{n.node().slot_begin} * slot_unit, n.count(), offset);
-    w.put_le<u32>(f.offset_at, length ? offset : 0);
+    const u32 offset = length ? find_place(n, after, 0) : 0;
+    if (length != 0 && offset == 0) return false;
     garbage += before - kept;
+    if (length != 0 && offset < n.node().heap_begin) {
+      slide(w, after);
+      put_extent(w, u32{n.node().slot_begin} * slot_unit, n.count(), offset);
+    } else {
+      garbage -= after;
+    }
+    if (length) w.put(offset, fence.data(), length);
+    w.put_le<u32>(f.offset_at, offset);
   }
   if (garbage != n.node().garbage) put_garbage(w, garbage);
   w.put_le<u16>(f.length_at, static_cast<u16>(length));

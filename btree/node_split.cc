@@ -18,6 +18,10 @@ u32 recut_budget(u32 capacity) {
   return capacity / 8 * 5;
 }
 
+/// A left node of a split is written anew for a longer prefix if more records than this share a
+/// head on average.
+constexpr u32 records_per_head = 4;
+
 /// Searches the split point for one insert. Positions count the records with the new one among
 /// them: `position` records go left, the new one is number `index`.
 class splitter {
@@ -169,7 +173,43 @@ blueprint merged(const part (&both)[2], convert c) {
   return m;
 }
 
+/// Records [index, count) are elsewhere now: what they occupied is garbage. The slots that stay get
+/// slack before them again.
+void drop_upper(page_writer w, u32 index) {
+  const node_view n(w);
+  const node_header& h = n.node();
+  u32 lowest = n.payload_end(), gone = 0;
+  const auto item = [&](u32 offset, u32 length) {
+    if (length) lowest = std::min(lowest, offset);
+  };
+  item(h.low_offset, h.low_length);
+  item(h.high_offset, h.high_length);
+  item(h.prefix_offset, h.prefix_length);
+  for (u32 i = 0; i < index; ++i) lowest = std::min(lowest, record_offset(n, i));
+  for (u32 i = index; i < n.count(); ++i) gone += occupied(n.size(), parse_at(n, i).bytes());
+  if (gone == 0) return;
+  const u32 raised = lowest - h.heap_begin;
+  put_garbage(w, h.garbage + gone - raised);
+  u32 begin = u32{h.slot_begin} * slot_unit;
+  put_extent(w, begin, index, lowest);
+  const u32 heap = n.payload_end() - lowest - h.garbage;
+  const u32 wanted = std::min((front_slack(n) + gap(n)) / 2 / slot_unit * slot_unit,
+                              wanted_front_slack(n.size(), n.free_bytes(), index, heap));
+  if (front_slack(n) >= wanted / 2) return;
+  w.move(slot_area_begin + wanted, begin, index * slot_unit);
+  put_extent(w, slot_area_begin + wanted, index, lowest);
+}
+
 }  // namespace
+
+bool detail::keeps_places(const node_view& n, u32 index, cbytes separator) {
+  if (!n.cuts_prefix()) return true;
+  if (fence_prefix(n.low_fence(), separator, true) <= n.prefix().size()) return true;
+  u32 heads = 1;
+  const std::byte* const s = slots(n);
+  for (u32 i = 1; i < index; ++i) heads += slot_word(s, i) >> 16 != slot_word(s, i - 1) >> 16;
+  return heads * records_per_head >= index;
+}
 
 void compact(page_writer w, bytes scratch, const cbytes* extra_key, convert c) {
   const node_view n(w);
@@ -214,13 +254,9 @@ void split_node(page_writer left, page_writer right, const split_point& at, page
   write_new(right, r);
   set_right_hint(right, n.right_hint());
 
-  // 2. The left node. If it keeps all its records only the fence changes, unless the new fence
-  // makes a longer prefix: the rightmost leaf has none, and without one all heads of an ascending
-  // load are equal (gets 0.72M to 0.95M/s).
-  const bool prefix_stays =
-      !n.cuts_prefix() || fence_prefix(n.low_fence(), separator, true) <= n.prefix().size();
-  if (at.index == n.count() && prefix_stays &&
-      room_for_fence(n, at.separator_length, true) == room::NOW) {
+  // 2. The left node. One that is converted is rewritten.
+  if (r.format == n.header().format && keeps_places(n, at.index, separator)) {
+    drop_upper(left, at.index);
     set_high_fence(left, separator, true, scratch);
   } else {
     const part lower{n, 0, at.index};

@@ -15,9 +15,9 @@ page_writer write_applier::change(cache::descriptor& d, bool structure) {
 }
 
 /// Whether a rewrite of these nodes makes them of the newest version: once the superblocks name the
-/// feature, every one does.
+/// feature, every one does, if they did so when it was planned.
 convert write_applier::conversion(std::initializer_list<const cache::descriptor*> rewritten) {
-  if (!engine_.uses_feature(feature_slotted_2)) return convert::NO;
+  if (!op_.plan_.converts || !engine_.uses_feature(feature_slotted_2)) return convert::NO;
   for (const cache::descriptor* d : rewritten)
     ctx_.stats.conversions += node_view(d->reader()).old_version();
   return convert::YES;
@@ -252,7 +252,12 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
     cache::descriptor& d = *path.page[0];
     node_view n = item.t->view(d);
     search_result r = n.find(item.key);
-    room there = room_for_insert(n, item.key, length, extras.size);
+    u32 place = 0;
+    room there = room_for_insert(n, item.key, length, extras.size, &place);
+    // Only a leaf that the plan has pages for, and once: its halves take what they can.
+    if (there == room::AFTER_COMPACTION && round == 0 &&
+        splits_instead(n, item.key, length + extras.size) && planned(d) != nullptr)
+      there = room::NONE;
     bool at_end = r.index == n.count() && n.count() > 0;
     if (there == room::NONE) {
       if (!make_space(*item.t, path, 0, item.key, r.index, length + extras.size,
@@ -270,7 +275,7 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
       r = node_view(w, item.t->order).find(item.key);
     }
     insert_at(w, r.index, item.key, extras.key_flags, flags | extras.value_flags, value,
-              extras.attached());
+              extras.attached(), place);
     add_to_path(t, path, added);
     d.ascending = at_end ? static_cast<u16>(std::min<u32>(d.ascending + 1u, 1000)) : 0;
     break;
@@ -327,7 +332,7 @@ u32 write_applier::next_size(const cache::descriptor& d, u32 node_class) {
 void write_applier::inherit(const cache::descriptor& from, const cache::descriptor& to) {
   pinned_page* p = planned(from);
   if (p == nullptr) return;
-  u32 wanted = p->wanted;
+  u16 wanted = p->wanted;
   for (pinned_page& q : op_.pins_)
     if (q.d == &to) q.wanted = wanted;
 }

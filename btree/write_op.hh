@@ -123,7 +123,10 @@ struct pinned_page {
   cache::descriptor* d = nullptr;
   tree* t = nullptr;
   i32 parent = -1;  ///< index of the pinned parent, -1 for a root
-  u32 level = 0;
+  u8 level = 0;
+  bool probed = false;        ///< its neighbour path is pinned
+  bool rewritten = false;     ///< a key does not share the node's prefix
+  bool first_fits = true;     ///< the first change needs no new page
   u64 content_version = 0;    ///< as seen by the plan
   u64 structure_version = 0;  ///< as seen by the descent
   u32 inserts = 0,
@@ -131,9 +134,12 @@ struct pinned_page {
   u32 summed = 0;   ///< inner, of a counted tree: items that change its aggregates
   u32 added_bytes = 0;
   u32 longest_key = 0;
-  bool probed = false;  ///< its neighbour path is pinned
-  u32 wanted = 0;       ///< blocks of the nodes that the plan reserved for it; 0: it needs none
-  u32 target = 0;       ///< blocks of the page that it moves to first; 0: none
+  u16 wanted = 0;  ///< blocks of the nodes that the plan reserved for it; 0: it needs none
+  u16 target = 0;  ///< blocks of the page that it moves to first; 0: none
+  // What node_cost.hh asks for.
+  u32 longest_record = 0;
+  u32 stored_bytes = 0;  ///< records of changes but the first, with slots, as this node stores them
+  u32 cost = 0;          ///< of the first change; what the others move
 
   /// Was the page split, merged, moved or freed since the op pinned it?
   bool restructured() const;
@@ -151,6 +157,7 @@ struct write_plan {
   u64 credit = 0;
   u64 units = 0;            ///< spare frames and bitmap pages
   bool merges = false;      ///< the leaf is sparse, and it and a resident neighbour fit one
+  bool converts = false;    ///< rewrites make leaves of the newest version
   bool may_change = false;  ///< false: nothing to do (deletes of absent keys)
   i32 probe = -1;           ///< pinned leaf whose neighbour path must be pinned first
   i32 read_old = -1;        ///< item whose old value, or the map of it, must be read first

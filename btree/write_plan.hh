@@ -2,10 +2,10 @@
 // take, from the very pages that it has pinned. Pure: changes nothing but the scratch fields of the
 // pins.
 //
-// For one record the plan is exact about whether its leaf has room. For a batch, a node of which
-// the sum of additions does not fit is credited one new page per quarter of a node added, plus two:
-// a split leaves both halves at least 3/8 full, so a further split needs at least that quarter
-// (never more than one page per record).
+// For the only change of a node the plan is exact about whether there is room, and nearly so about
+// the log bytes. For a node of which several change and the sum of additions does not fit is
+// credited one new page per quarter of a node added, plus two: a split leaves both halves at least
+// 3/8 full, so a further split needs at least that quarter (never more than one page per record).
 #pragma once
 
 #include "btree/write_op.hh"
@@ -28,10 +28,25 @@ class write_planner {
   /// RETURNS: how many of them give the parent a separator.
   u32 plan_new_pages(write_plan& out, pinned_page& p, u32 inserts, u32 added, u32 longest);
   void plan_merges(write_plan& out, pinned_page& leaf, u32 erased_bytes);
+  /// A page of which nothing closer is known.
   void touch(u64 bytes) {
     bytes_ += bytes;
     ++pages_;
   }
+  /// A page's record with so many bytes of runs (node_cost.hh).
+  void log(u64 bytes) { bytes_ += bytes + txn::engine::page_record_bytes; }
+  static u64 with_slack(u64 cost);
+  void plan_change(write_plan& out, pinned_page& leaf, write_item& item, const search_result& r,
+                   u32 length);
+  u32 attached_to(const write_item& item, const node_view& n, const search_result& r) const;
+  void plan_counts();
+  /// The split of a leaf for one record, as ACT will make it.
+  /// RETURNS: false if that cannot be told.
+  bool plan_split(write_plan& out, pinned_page& p);
+  /// New pages, and separators of unknown lengths for the parent.
+  void split_somehow(write_plan& out, pinned_page& p, u32 added);
+  void add_separator(pinned_page& parent, cbytes separator);
+  void plan_unlink(pinned_page& leaf);
   void free_later(write_plan& out, page_addr a);
   /// Runs of a value with a map that are taken, or freed: their bitmap pages and their log bytes.
   void touch_runs(write_plan& out, page_addr map, const std::vector<page_addr>& runs, bool frees);
@@ -43,6 +58,17 @@ class write_planner {
   u32 single_erased_ = 0;
 };
 
+/// Log bytes of a page that is rewritten: each byte once, and the headers of more runs than a page
+/// is credited anyway.
+inline u64 whole_page(u32 node_bytes) {
+  return node_bytes + node_bytes / 8;
+}
+bool goes_to_extent(const tree& t, const write_item& i);
+/// Bytes of its value in the leaf.
+u32 inline_length(const tree& t, const write_item& i);
+/// Is a split better than the compaction that would make room for a new record in a leaf? Where it
+/// makes room for a few records only: it logs the whole leaf, which soon splits all the same.
+bool splits_instead(const node_view& n, cbytes key, u32 value_length);
 /// Sparse: under a quarter full. Merging into at most three quarters leaves room on both sides of
 /// the decision.
 bool is_sparse(const node_view& n, u32 without_bytes);

@@ -100,6 +100,10 @@ class engine {
   /// Worst-case log bytes of capturing `bytes` in `pages` pages (record headers, run headers, block
   /// headers).
   static u64 credit_bytes(u64 bytes, u64 pages);
+  /// Log bytes of a page's record, before its runs.
+  static constexpr u64 page_record_bytes = sizeof(record_header) + sizeof(page_body);
+  /// Log bytes of a free's record.
+  static constexpr u64 free_record_bytes = sizeof(record_header) + sizeof(free_body);
   /// Largest claim that can be granted.
   u64 largest_credit() const;
   /// ok, or `failed` once the engine has stopped; checked in INIT by every op.

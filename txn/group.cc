@@ -8,7 +8,7 @@ void group::reset(lsn_t number) {
   PLEACH_ASSERT(members.empty());
   lsn = number;
   frees.clear();
-  frees_logged = claimed = transactions = captured = 0;
+  frees_logged = claimed = transactions = captured = logged = 0;
   features = 0;
   flush_first = aged = touched = false;
 }

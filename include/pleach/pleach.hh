@@ -305,7 +305,7 @@ class operation {
   void await_suspend(std::coroutine_handle<> h);
   answer await_resume() const noexcept { return answer_; }
 
-  static constexpr std::size_t room_bytes = 2560;
+  static constexpr std::size_t room_bytes = 2624;
 
  private:
   friend class store;

@@ -31,6 +31,7 @@ constexpr planted_bug table[] = {
      "a group counts as whole by its first and last block"},
     {"free_reused_before_durable", hint::DELETES,
      "a freed block is reused before its group is durable"},
+    {"hole_too_short", hint::DELETES, "a record is put into a hole that is shorter than it"},
     {"split_drops_record", hint::SPLITS, "a split loses a record"},
     {"merge_loses_separator", hint::MERGES, "a merge loses the separator"},
     {"fence_not_widened", hint::DELETES, "an unlink leaves a gap between fences"},

@@ -90,7 +90,7 @@ void run::oracles() {
   if (core_->pages->stats().memory_bytes > core_->options.cache_bytes)
     violation("the cache is over its budget");
   if (u64 n = core_->engine->stats().credit_overruns; n != 0)
-    violation("a group took more log than its transactions had reserved");
+    violation("a transaction took more log than it had reserved");
   u64 now = env_.now();
   u64 oldest = clock_;
   for (auto& s : slots_) {

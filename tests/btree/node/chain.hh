@@ -1,6 +1,7 @@
 // A chain of sibling nodes of one level that uses the node functions as the tree operations do
 // (grow, compact, split, merge, widen fences), beside a std::map that says what it must hold. Every
-// step ends with the capture check and check_node of each page it touched.
+// step ends with the capture check and check_node of each page it touched, and has captured no more
+// than node_cost.hh said before.
 //
 // Inner chains: the value is a child reference; the model's key of a node's first child is the
 // node's low fence.
@@ -13,6 +14,7 @@
 #include <map>
 #include <memory>
 
+#include "btree/node_cost.hh"
 #include "tests/btree/node/test_page.hh"
 
 namespace pleach::btree::test {
@@ -77,22 +79,28 @@ class chain {
       DOCTEST_REQUIRE(!r.found);
       const u32 length = static_cast<u32>(v.bytes.size());
       const u32 attached = static_cast<u32>(v.attached.size());
-      room have = room_for_insert(n, as_bytes(key), length, attached);
+      u32 place = 0;
+      room have = room_for_insert(n, as_bytes(key), length, attached, &place);
       if (have == room::AFTER_COMPACTION) {
         const cbytes extra = as_bytes(key);
         compact(p.writer(), scratch(p.size()), &extra, attached ? convert::YES : conversion());
         settle(p);
         ++compactions;
-        have = room_for_insert(p.view(), as_bytes(key), length, attached);
+        have = room_for_insert(p.view(), as_bytes(key), length, attached, &place);
         DOCTEST_REQUIRE(have == room::NOW);
       }
       if (have == room::NOW) {
+        if (!p.view().fixed()) DOCTEST_REQUIRE(place != 0);
+        const u32 suffix = static_cast<u32>(key.size() - p.view().prefix().size());
+        const u64 most = insert_cost(p.view(), r.index,
+                                     stored_bytes(p.view(), suffix, length + attached), place);
         if (leaf())
-          insert_at(p.writer(), p.view().find(as_bytes(key)).index, as_bytes(key), v.key_flags,
-                    v.flags, as_bytes(v.bytes), as_bytes(v.attached));
+          insert_at(p.writer(), r.index, as_bytes(key), v.key_flags, v.flags, as_bytes(v.bytes),
+                    as_bytes(v.attached), place);
         else
           insert_child(p.writer(), r.index, as_bytes(key), to_ref(v.bytes));
-        settle(p);
+        if (was_split) return end_split();
+        settle(p, most);
         return;
       }
       DOCTEST_REQUIRE(!was_split);  // both halves of a split take the record
@@ -106,7 +114,12 @@ class chain {
         grow(at);
         continue;
       }
-      split(at, s);
+      const convert c = conversion();
+      // Halves that are converted are rewritten.
+      const bool converted = n.old_version() && (c == convert::YES || attached != 0);
+      split_most_ = converted ? 2 * (u64{n.size()} + n.size() / 8)
+                              : split_cost(n, s, as_bytes(key), length + attached);
+      split(at, s, c);
       was_split = true;
       if (s.insert_right) ++at;
     }
@@ -120,8 +133,9 @@ class chain {
     if (!r.found) return;
     if (leaf()) {
       model.erase(key);
+      const u64 most = erase_cost(p.view(), r.index);
       erase_at(p.writer(), r.index);
-      settle(p);
+      settle(p, most);
     } else {
       if (p.view().count() == 1) return unlink(at);
       model.erase(key);
@@ -171,8 +185,9 @@ class chain {
     if (need > node_capacity(a.size())) return false;
     const bool same = a.view().header().format == b.view().header().format;
     const convert c = conversion();
+    const u64 most = merge_cost(a.view(), b.view());
     merge_nodes(a.writer(), b.view(), b.view().low_fence(), scratch(a.size()), c);
-    settle(a);
+    settle(a, most);
     if (c == convert::NO)
       DOCTEST_CHECK(a.view().used_bytes() == need);
     else
@@ -192,15 +207,17 @@ class chain {
     const test_page& old = *nodes[at];
     DOCTEST_REQUIRE(size <= 1u << 20);
     auto bigger = make(size);
+    const u64 most = copy_cost(old.view(), size);
     copy_node(old.view(), bigger->writer(), bigger->ref.addr, 1, 5, bigger->ref.gen, conversion());
-    settle(*bigger);
+    settle(*bigger, most);
     nodes[at] = std::move(bigger);
   }
   void compact_at(std::size_t at) {
     test_page& p = *nodes[at];
     const u32 before = p.view().used_bytes();
+    const u64 most = rewrite_cost(p.view(), 0);
     compact(p.writer(), scratch(p.size()), nullptr, conversion());
-    settle(p);
+    settle(p, most);
     DOCTEST_CHECK(p.view().used_bytes() <= before);
     if (!p.view().fixed()) DOCTEST_CHECK(p.view().node().garbage == 0);
   }
@@ -262,11 +279,21 @@ class chain {
     scratch_.assign(size, std::byte{0xEE});
     return scratch_;
   }
-  void settle(test_page& p) {
+  /// `most`: what it was said to log at most.
+  void settle(test_page& p, u64 most = ~u64{0}) {
+    if (&p == left_ || &p == right_) return;  // a split ends with the record in one of its halves
     const std::string broken = p.settle();
     DOCTEST_REQUIRE(broken == "");
+    DOCTEST_REQUIRE(p.logged <= most);
     marked += p.marked;
     runs += p.runs;
+  }
+  void end_split() {
+    test_page &left = *left_, &right = *right_;
+    left_ = right_ = nullptr;
+    settle(left);
+    settle(right);
+    DOCTEST_REQUIRE(left.logged + right.logged <= split_most_);
   }
   bool replace(test_page& p, u32 index, const value& v) {
     if (!leaf()) {
@@ -284,18 +311,17 @@ class chain {
       DOCTEST_REQUIRE(have == room::NOW);
     }
     if (have == room::NONE) return false;
+    const u64 most = replace_cost(p.view(), index, length + attached);
     replace_value(p.writer(), index, v.key_flags, v.flags, as_bytes(v.bytes), as_bytes(v.attached));
-    settle(p);
+    settle(p, most);
     return true;
   }
-  void split(std::size_t at, const split_point& s) {
+  void split(std::size_t at, const split_point& s, convert c) {
     test_page& left = *nodes[at];
     auto right = make(left.size());
-    split_node(left.writer(), right->writer(), s, left.ref, right->ref, 1, scratch(left.size()),
-               conversion());
-    // An inner node may be empty only within the step, and split leaves none empty.
-    settle(left);
-    settle(*right);
+    split_node(left.writer(), right->writer(), s, left.ref, right->ref, 1, scratch(left.size()), c);
+    left_ = &left;
+    right_ = right.get();
     DOCTEST_CHECK(left.view().right_hint() == right->ref);
     if (!left.view().truncates() && leaf() && right->view().count() != 0 && s.insert_right == false)
       DOCTEST_CHECK(text(left.view().high_fence()) == full_key(right->view(), 0));
@@ -308,6 +334,8 @@ class chain {
   record_shape shape_;
   u64 next_page_ = 0;
   std::vector<std::byte> scratch_;
+  test_page *left_ = nullptr, *right_ = nullptr;  ///< of a split that has not ended
+  u64 split_most_ = 0;
 };
 
 /// Keys of one style: what prefixes, heads and lengths have trouble with.

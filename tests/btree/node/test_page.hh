@@ -34,12 +34,19 @@ class test_page {
   /// RETURNS: what rule was broken, or "".
   std::string settle() {
     u32 marked_bytes = 0;
-    runs = 0;
+    runs = logged = 0;
     bool inside = false;
+    u32 same_since = 0;  // granules since the last change of `inside`
+    const auto varint_bytes = [](u32 v) { return v < 128 ? 1u : v < 16384 ? 2u : 3u; };
     for (u32 i = 0; i < size(); i += capture_granule_bytes) {
       const bool announced =
           map[i / granule_bytes] >> (i % granule_bytes / capture_granule_bytes) & 1;
       if (announced && !inside) ++runs;
+      if (announced != inside) {
+        logged += varint_bytes(same_since);
+        same_since = 0;
+      }
+      ++same_since;
       inside = announced;
       if (announced) marked_bytes += capture_granule_bytes;
       if (!announced && std::memcmp(&data[i], &shadow[i], capture_granule_bytes) != 0)
@@ -49,6 +56,8 @@ class test_page {
       if (map[g] != 0)
         capture.sum += granule_term(
             cbytes(data).subspan(std::size_t{g} * granule_bytes, granule_bytes), capture.seed, g);
+    if (inside) logged += varint_bytes(same_since);
+    logged += marked_bytes;
     if (capture.sum != page_sum(data, capture.seed)) return "incremental page sum";
     marked = marked_bytes;
     shadow = data;
@@ -63,6 +72,7 @@ class test_page {
   std::vector<u64> map;
   capture_state capture;
   u32 marked = 0, runs = 0;  ///< bytes and runs announced in the last step
+  u32 logged = 0;  ///< the same as a page's record in the log has them, without its header
 };
 
 inline std::string text(cbytes b) {
