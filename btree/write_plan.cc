@@ -80,6 +80,7 @@ void write_planner::compute(write_plan& out) {
   bytes_ = pages_ = 0;
   single_erased_ = 0;
   out.converts = ctx_.engine.uses_feature(feature_slotted_2);
+  same_counts_ = false;
   for (pinned_page& p : op_.pins_) {
     p.inserts = p.deletes = p.summed = p.added_bytes = p.longest_key = p.wanted = p.target = 0;
     p.longest_record = p.stored_bytes = p.cost = 0;
@@ -132,6 +133,7 @@ void write_planner::compute(write_plan& out) {
 /// Record and byte counts of each tree, in its root.
 void write_planner::plan_counts() {
   constexpr u64 words = 2 * capture_granule_bytes + 4;
+  if (same_counts_) return;
   const tree* last = nullptr;
   for (const write_item& item : op_.items_) {
     if (item.t == last) continue;
@@ -187,6 +189,9 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
       out.verdict = errc::corrupt;
       return false;
     }
+    bool stays = item.kind != change::DELETE && item.kind != change::REMOVE_TREE;
+    same_counts_ = alone && stays && !(old.value_flags & VALUE_INDIRECT) &&
+                   old.value.size() == item.value_bytes();
     if (old.value_flags & VALUE_INDIRECT) {
       value_reference ref;
       std::memcpy(&ref, old.value.data(), sizeof ref);

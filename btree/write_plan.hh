@@ -56,6 +56,7 @@ class write_planner {
   context& ctx_;
   u64 bytes_ = 0, pages_ = 0;
   u32 single_erased_ = 0;
+  bool same_counts_ = false;  ///< the only change replaces a value by one of its length
 };
 
 /// Log bytes of a page that is rewritten: each byte once, and the headers of more runs than a page
