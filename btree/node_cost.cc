@@ -152,6 +152,14 @@ u64 insert_cost(const node_view& n, u32 index, u32 length, u32 place) {
          stretch_at(n, place, length);
 }
 
+bool growth_takes_slack(const node_view& n, u32 index, u32 value_length, u64 bytes) {
+  if (n.fixed()) return false;
+  const parsed old = parse_at(n, index);
+  const u32 before = occupied(n.size(), old.bytes());
+  const u32 after = occupied(n.size(), stored_bytes(n, old.key_length, value_length));
+  return after > before && u64{front_slack(n)} + gap(n) < after - before + bytes;
+}
+
 u64 replace_cost(const node_view& n, u32 index, u32 value_length) {
   if (n.fixed()) {
     const fixed::row r(n);

@@ -26,6 +26,9 @@ u64 insert_cost(const node_view& n, u32 index, u32 record_bytes, u32 place);
 u64 replace_cost(const node_view& n, u32 index, u32 value_length);
 u64 erase_cost(const node_view& n, u32 index);
 
+/// Does a replacement at `index` grow, and may it then take so much of the slack that `bytes` more
+/// do not fit there? (It grows where it lies if it is the lowest of the heap by then.)
+bool growth_takes_slack(const node_view& n, u32 index, u32 value_length, u64 bytes);
 /// Bytes of slots (fixed: records) that an insert or delete at `index` moves, if `others` more may
 /// happen before it.
 u64 moved_cost(const node_view& n, u32 index, u32 others);

@@ -267,6 +267,11 @@ void write_planner::plan_change(write_plan& out, pinned_page& leaf, write_item& 
       n.fixed() ? bytes - u32{sizeof(slot)} : stored_bytes(n, klen - (shares ? prefix : 0), stored);
   leaf.longest_record = std::max(leaf.longest_record, record);
   if (!shares || (attached != 0 && n.old_version())) leaf.rewritten = true;
+  // The slots of other inserts may find no room then.
+  const u64 others_take =
+      leaf.stored_bytes + leaf.longest_record + op_.items_.size() * sizeof(slot);
+  if (r.found && op_.items_.size() > 1 && growth_takes_slack(n, r.index, stored, others_take))
+    leaf.rewritten = true;
   if (u32 others = leaf.inserts++ + leaf.deletes; others != 0) {
     leaf.stored_bytes += round_up(record, heap_unit(n.size())) + sizeof(slot);
     if (!r.found) leaf.cost += static_cast<u32>(moved_cost(n, r.index, others));

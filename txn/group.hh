@@ -24,7 +24,7 @@ struct group {
   u64 claimed = 0;  ///< credit, in bytes of payload
   u64 transactions = 0;
   u64 captured = 0;
-  u64 logged = 0;  ///< as engine::end saw it last, where it looks
+  u64 logged = 0;            ///< as engine::end saw it last, where it looks
   bool flush_first = false;  ///< refers to extents that no flush covers yet
   u64 features = 0;          ///< incompat bits: in the superblocks before its first block
   bool aged = false;         ///< the timer of ordered commits has fired
