@@ -32,7 +32,7 @@ void cut_op::find_bounds() {
   if (gone_.end < n.count()) {
     high_bound_ = {bounds_[1], n.copy_key(gone_.end, bounds_[1])};
   } else if (has_high_) {
-    std::memcpy(bounds_[1], n.high_fence().data(), n.high_fence().size());
+    as_text(n.high_fence()).copy(reinterpret_cast<char*>(bounds_[1]), max_key_bytes);
     high_bound_ = {bounds_[1], n.high_fence().size()};
   }
 }

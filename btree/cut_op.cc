@@ -38,7 +38,7 @@ void cut_op::prepare(tree& t, tree& catalogue, cbytes from, const cbytes* to, u6
   witness_ = {};
   bad_ = {};
   low_length_ = static_cast<u32>(from.size());
-  std::memcpy(low_, from.data(), std::min<u64>(from.size(), sizeof low_));
+  as_text(from).copy(reinterpret_cast<char*>(low_), sizeof low_);
   behind_ = false;
   idle_ = 0;
   finished_ = alone_ = no_holder_ = leaves_only_ = holds_ = trimming_ = false;
@@ -217,7 +217,7 @@ void cut_op::advance(cbytes to, bool behind) {
   PLEACH_ASSERT(to.size() <= sizeof low_);
   behind_ = behind;
   low_length_ = static_cast<u32>(to.size());
-  std::memcpy(low_, to.data(), to.size());
+  as_text(to).copy(reinterpret_cast<char*>(low_), sizeof low_);
 }
 
 // --- the holder ---

@@ -468,7 +468,7 @@ operation store::create_tree(std::string_view name, const tree_options& o, tree&
     if (!o.prefix_compression) record.flags = record.flags | btree::TREE_NO_PREFIX;
     if (!o.suffix_truncation) record.flags = record.flags | btree::TREE_NO_TRUNCATION;
     btree::choose_leaf_layout(record);
-    std::memcpy(b.record.comparator, o.comparator.data(), o.comparator.size());
+    o.comparator.copy(b.record.comparator, sizeof b.record.comparator);
     b.op.prepare(*s->c->catalogue, btree::change::CREATE_TREE, as_bytes(b.name),
                  {reinterpret_cast<const std::byte*>(&b.record),
                   sizeof(btree::tree_record) + o.comparator.size()},
