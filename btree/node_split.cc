@@ -22,6 +22,9 @@ u32 recut_budget(u32 capacity) {
 /// head on average.
 constexpr u32 records_per_head = 4;
 
+/// Of an ascending run, so many records go right with the new one at most.
+constexpr u32 most_moved = 3;
+
 /// Searches the split point for one insert. Positions count the records with the new one among
 /// them: `position` records go left, the new one is number `index`.
 class splitter {
@@ -44,8 +47,11 @@ class splitter {
   split_point search(bool ascending) {
     if (count_ < (n_.is_leaf() ? 1u : 2u)) return {};
     if (ascending && index_ == count_) {
+      // A leaf that is full to the last byte has no room for its fence: a record or two make some.
       const u32 last = n_.is_leaf() ? count_ : count_ - 1;
-      if (allowed(last) && fits(last, total_up_to(index_of(last)))) return point(last);
+      for (u32 back = 0; back <= most_moved && back < last; ++back)
+        if (allowed(last - back) && fits(last - back, total_up_to(index_of(last - back))))
+          return point(last - back);
     }
     u32 best = scan(true);
     if (best == 0) best = scan(false);
