@@ -151,11 +151,10 @@ sm::step bulk_commit_op::capture() {
 }
 
 sm::step bulk_commit_op::commit() {
-  txn::engine& e = draft_->tree_->ctx->engine;
-  if (!durable_ || e.reached(txn::watermark::DURABLE) >= out.lsn) return go(CLEANUP);
-  if (!is_ok(e.health())) return fail(errc::outcome_unknown);
-  e.want_durable(out.lsn);
-  return wait_in(e.waiters(txn::watermark::DURABLE), COMMIT);
+  if (!durable_) return go(CLEANUP);
+  auto queue = draft_->tree_->ctx->engine.await_durable(out.lsn);
+  if (!queue) return fail(queue.error());
+  return *queue != nullptr ? wait_in(**queue, COMMIT) : go(CLEANUP);
 }
 
 void bulk_commit_op::give_back() {

@@ -289,11 +289,10 @@ sm::step cut_op::reclaimed() {
 // --- the end ---
 
 sm::step cut_op::commit() {
-  txn::engine& e = tree_->ctx->engine;
-  if (!options_.durable || e.reached(txn::watermark::DURABLE) >= out.lsn) return go(CLEANUP);
-  if (!is_ok(e.health())) return fail(errc::outcome_unknown);
-  e.want_durable(out.lsn);
-  return wait_in(e.waiters(txn::watermark::DURABLE), COMMIT);
+  if (!options_.durable) return go(CLEANUP);
+  auto queue = tree_->ctx->engine.await_durable(out.lsn);
+  if (!queue) return fail(queue.error());
+  return *queue != nullptr ? wait_in(**queue, COMMIT) : go(CLEANUP);
 }
 
 /// A cancel after a cut only detaches: the next writable open gives back what is left of it.

@@ -84,11 +84,9 @@ sm::step edit_all_op::edited() {
 }
 
 sm::step edit_all_op::commit() {
-  txn::engine& e = tree_->ctx->engine;
-  if (e.reached(txn::watermark::DURABLE) >= out.lsn) return go(CLEANUP);
-  if (!is_ok(e.health())) return fail(errc::outcome_unknown);
-  e.want_durable(out.lsn);
-  return wait_in(e.waiters(txn::watermark::DURABLE), COMMIT);
+  auto queue = tree_->ctx->engine.await_durable(out.lsn);
+  if (!queue) return fail(queue.error());
+  return *queue != nullptr ? wait_in(**queue, COMMIT) : go(CLEANUP);
 }
 
 }  // namespace pleach::btree

@@ -322,13 +322,12 @@ sm::step write_op::capture() {
 }
 
 sm::step write_op::commit() {
-  txn::engine& e = ctx_->engine;
   if (derailed_) return fail(errc::corrupt);
   if (PLEACH_PLANTED("commit_not_awaited")) return go(CLEANUP);
-  if (!durable_ || e.reached(txn::watermark::DURABLE) >= out.lsn) return go(CLEANUP);
-  if (!is_ok(e.health())) return fail(errc::outcome_unknown);
-  e.want_durable(out.lsn);
-  return wait_in(e.waiters(txn::watermark::DURABLE), COMMIT);
+  if (!durable_) return go(CLEANUP);
+  auto queue = ctx_->engine.await_durable(out.lsn);
+  if (!queue) return fail(queue.error());
+  return *queue != nullptr ? wait_in(**queue, COMMIT) : go(CLEANUP);
 }
 
 sm::step write_op::start_again(u64& cause) {

@@ -1,5 +1,5 @@
-// Changes of the shape of a tree in ACT: making space by growing, splitting and pushing down; giving
-// space back by unlinking, merging and pulling up.
+// Changes of the shape of a tree in ACT: making space by growing, splitting and pushing down;
+// giving space back by unlinking, merging and pulling up.
 #include <algorithm>
 
 #include "be/base/planted.hh"

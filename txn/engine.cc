@@ -431,6 +431,12 @@ void engine::want_durable(lsn_t lsn) {
 sm::wait_queue& engine::waiters(watermark w) {
   return impl_->queues[static_cast<u32>(w)];
 }
+result<sm::wait_queue*> engine::await_durable(lsn_t lsn) {
+  if (reached(watermark::DURABLE) >= lsn) return nullptr;
+  if (!is_ok(health())) return fail(errc::outcome_unknown);
+  want_durable(lsn);
+  return &waiters(watermark::DURABLE);
+}
 cache::descriptor& engine::root_block() {
   return *impl_->root.page;
 }

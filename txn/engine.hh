@@ -168,6 +168,11 @@ class engine {
   /// resumed.
   sm::wait_queue& waiters(watermark w);
 
+  /// What an op's COMMIT needs: asks for `lsn` to become durable.
+  /// RETURNS: the queue to wait in before asking again; null: it is durable.
+  /// ERRORS: outcome_unknown: the engine has failed before it was.
+  result<sm::wait_queue*> await_durable(lsn_t lsn);
+
   // --- the root block ---
   /// Pinned for the life of the engine. Change it with write().
   cache::descriptor& root_block();
