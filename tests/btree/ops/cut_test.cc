@@ -112,7 +112,7 @@ const shape shapes[] = {
     {.records = 1200, .large_each = 6, .height = 2},
     {.records = 500, .large_each = 5, .mapped_each = 120, .height = 2},
     {.records = 6000, .key_pad = 200, .height = 4},
-    {.records = 1500, .key_pad = 900, .height = 5},
+    {.records = 2000, .key_pad = 900, .height = 5},
     {.records = 20'000, .node_bytes = 65536, .height = 2},
 };
 
