@@ -185,9 +185,10 @@ void cut_op::settle_trim() {
   trimming_ = false;
   *removed_ += write_.erased();
   out.lsn = std::max(out.lsn, write_.out.lsn);
-  keys_.back() += '\0';
-  const cbytes high = as_bytes(keys_.back());
-  if (witness_.fn != nullptr) witness_.fn(witness_.datum, write_.out.lsn, from(), &high);
+  if (witness_.fn == nullptr) return;
+  const std::string behind_last = keys_.back() + '\0';
+  const cbytes high = as_bytes(behind_last);
+  witness_.fn(witness_.datum, write_.out.lsn, from(), &high);
 }
 
 sm::step cut_op::trimmed() {

@@ -193,6 +193,28 @@ DOCTEST_TEST_CASE("ranges by chance, with refills") {
   }
 }
 
+DOCTEST_TEST_CASE("the longest keys, and keys that go on with zeros where another one ends") {
+  pleach::store s = open_memory(64 * mib);
+  pleach::tree t = make(s, {});
+  model m;
+  // Whatever key a step ends with: the next one begins with it.
+  for (u64 i = 0; i < 60; ++i) {
+    const std::string key = numbered(i) + std::string(1007, 'k');
+    for (u64 zeros = 0; zeros < 11; ++zeros) m[key + std::string(zeros, '\0')] = "";
+  }
+  DOCTEST_REQUIRE(m.rbegin()->first.size() == 1024);
+  for (const auto& [key, value] : m)
+    require_ok(s.run(t.put(key, value, pleach::durability::ordered)));
+  for (u64 first : {50, 20, 0}) {
+    u64 n = 0;
+    const u64 expected = erase(m, numbered(first) + std::string(300, 'k'), "");
+    require_ok(s.run(t.delete_range(numbered(first) + std::string(300, 'k'), "", n)));
+    DOCTEST_CHECK(n == expected);
+    compare(s, t, m);
+    require_clean(s);
+  }
+}
+
 DOCTEST_TEST_CASE("a million records go with a handful of page writes") {
   pleach::store s = open_memory(256 * mib, 64 * mib);
   const shape of{.records = 1'000'000, .fixed = true};
