@@ -61,6 +61,8 @@ u64 child_erase_cost(const node_view& n) {
 u32 longest_key(const pinned_page& p, const node_view& n) {
   u32 longest = std::max<u32>(p.longest_key, static_cast<u32>(n.low_fence().size()));
   if (n.has_high_fence()) longest = std::max(longest, static_cast<u32>(n.high_fence().size()));
+  // A separator is a part of any key of the node, or the whole of it.
+  for (u32 i = 0; i < n.count(); ++i) longest = std::max(longest, n.key_length(i));
   return longest;
 }
 
