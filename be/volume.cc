@@ -93,7 +93,7 @@ std::string feature_names(u64 incompat) {
   // Numbers are given out before a program supports what they stand for: it can say what it lacks.
   static constexpr const char* names[] = {
       "fixed lengths",  "value maps", "cut branches",  "aggregates",
-      "leaf version 2", "key orders", "record extras",
+      "leaf version 2", "key orders", "record extras", "long keys",
   };
   std::string words;
   for (u32 bit = 0; bit < 64; ++bit) {

@@ -50,9 +50,11 @@ inline constexpr u64 feature_slotted_2 = 16;
 inline constexpr u64 feature_key_orders = 32;
 /// Attachments of records: checksums, flags of the user.
 inline constexpr u64 feature_record_extras = 64;
+/// Keys that are stored as stubs: a program that does not know them would lose their extents.
+inline constexpr u64 feature_long_keys = 128;
 inline constexpr u64 feature_incompat_known =
     feature_fixed_lengths | feature_value_maps | feature_cuts | feature_aggregates |
-    feature_slotted_2 | feature_key_orders | feature_record_extras;
+    feature_slotted_2 | feature_key_orders | feature_record_extras | feature_long_keys;
 inline constexpr u64 feature_ro_compat_known = 0;
 /// What the incompat bits stand for, separated by commas; "" of none. Bits of which only newer
 /// programs know what they are have their number.

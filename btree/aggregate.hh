@@ -4,7 +4,8 @@
 // The digest of a record depends on its key and its value alone, not on where or how it is stored:
 //
 //     content = XXH3-64(value)
-//     digest  = XXH3-128(le64 length of the value | le64 content | key), seeded by a constant
+//     digest  = XXH3-128(le64 length of the value | le64 content | key), seeded by a constant;
+//               of a long key its first 1024 bytes, le64 length and le64 XXH3-64 stand for it
 //
 // and the digest of a set of records is the sum of theirs, each half modulo 2^64 (an incremental
 // multiset hash: AdHash of Bellare & Micciancio 1997; Clarke et al. 2003). So the order of changes
@@ -29,9 +30,9 @@ namespace pleach::btree {
 /// RETURNS: the sum of the one record with this key and a value of `length` bytes whose XXH3-64 is
 /// `content`. Digest included.
 aggregate record_sum(cbytes key, u64 length, u64 content);
-/// The same of a record as it is stored, with its full key; the digest is left zero without
-/// `digest`.
-aggregate record_sum(cbytes key, const record& r, bool digest);
+/// The same of a record as it is stored, with its key as it is stored, prefix included; the digest
+/// is left zero without `digest`.
+aggregate record_sum(cbytes stored_key, const record& r, bool digest);
 /// RETURNS: the sum of records [begin, end) of a leaf, or of the subtrees of these children.
 /// REQUIRES: an inner node is aggregated().
 aggregate sum_of(const node_view& n, u32 begin, u32 end, bool digest);

@@ -27,6 +27,7 @@ void aggregate_op::prepare(tree& t, question q, cbytes from, const cbytes* to) {
   ask_ = 0;
   restarts_ = 0;
   indirect_ = false;
+  long_.reset();
 }
 
 void aggregate_op::prepare_sum(tree& t, cbytes from, const cbytes* to, bool digest) {
@@ -61,6 +62,10 @@ sm::step aggregate_op::tick(phase p) noexcept {
       return loaded();
     case AGAIN:
       return yield(DOWN);
+    case KEY:
+      return key();
+    case KEY_READ:
+      return key_read();
     case EXTENT:
       return extent();
     case EXTENT_READ:
@@ -79,7 +84,10 @@ sm::step aggregate_op::init() {
   if (errc e = tree_->ctx->engine.health(); !is_ok(e)) return fail(e);
   if (tree_->dropped) return fail(errc::tree_closed);
   if (!tree_->counted || (digest_ && !tree_->digest)) return fail(errc::not_counted);
-  if (from_.size() > max_key_bytes || to_.size() > max_key_bytes) return fail(errc::key_too_large);
+  if (std::max(from_.size(), to_.size()) > max_key_bytes_of(*tree_))
+    return fail(errc::key_too_large);
+  if (is_long(from_)) long_parts().probe.begin(from_);
+  if (is_long(to_)) long_parts().bound.begin(to_);
   if (bounded_ && tree_->compare(from_, to_) >= 0)
     return question_ == question::SUM ? go(CLEANUP) : fail(errc::not_found);
   return go(DOWN);
@@ -104,7 +112,9 @@ sm::step aggregate_op::down() {
       f = middle();
       break;
   }
+  if (must_read()) return go(KEY);
   switch (f) {
+    case found::UNREAD:
     case found::YES:
       if (!digest_) sum_.digest_low = sum_.digest_high = 0;
       return indirect_ ? go(EXTENT) : go(CLEANUP);
@@ -148,21 +158,28 @@ aggregate_op::found aggregate_op::add(page_ref ref, const cbytes* from, const cb
   if (d == nullptr) return found::MISSING;
   const node_view n = tree_->view(*d);
   if (n.is_leaf()) {
-    const u32 begin = from ? n.find(*from).index : 0, end = to ? n.find(*to).index : n.count();
+    const u32 begin = from ? n.find(*from, from_probe()).index : 0;
+    const u32 end = to ? n.find(*to, to_probe()).index : n.count();
+    if (must_read()) return found::UNREAD;
     sum_ += sum_of(n, begin, std::max(begin, end), digest_);
     return found::YES;
   }
   // Children [first, last) lie in the range as a whole; `from` cuts the one before them, `to` the
   // one behind.
-  const u32 first_cut = from ? n.find_child(*from) : 0, last = to ? n.find_child(*to) : n.count();
+  const u32 first_cut = from ? n.find_child(*from, from_probe()) : 0;
+  const u32 last = to ? n.find_child(*to, to_probe()) : n.count();
+  if (must_read()) return found::UNREAD;
   if (from && to && first_cut == last) return add(n.child(last), from, to);
   u32 first = first_cut;
-  if (from && n.compare(first_cut, *from) != 0) {
+  const bool cuts_first = from && n.compare(first_cut, *from, from_probe()) != 0;
+  const bool cuts_last = to && n.compare(last, *to, to_probe()) != 0;
+  if (must_read()) return found::UNREAD;
+  if (cuts_first) {
     ++first;
     if (found f = add(n.child(first_cut), from, nullptr); f != found::YES) return f;
   }
   sum_ += sum_of(n, first, last, true);
-  if (to && n.compare(last, *to) != 0) return add(n.child(last), nullptr, to);
+  if (cuts_last) return add(n.child(last), nullptr, to);
   return found::YES;
 }
 
@@ -190,8 +207,7 @@ aggregate_op::found aggregate_op::select() {
       bad_ = d->addr;
       return found::UNSOUND;
     }
-    key_->resize(n.key_length(i));
-    n.copy_key(i, reinterpret_cast<std::byte*>(key_->data()));
+    if (!take_key(n, i)) return found::UNREAD;
     indirect_ = value_ != nullptr && (r.value_flags & VALUE_INDIRECT);
     if (indirect_)
       std::memcpy(&reference_, r.value.data(), sizeof reference_);
@@ -207,9 +223,10 @@ aggregate_op::found aggregate_op::middle() {
     if (d == nullptr) return found::MISSING;
     const node_view n = tree_->view(*d);
     if (n.is_leaf()) return found::NO;
-    const u32 first = n.find_child(from_);
-    u32 last = bounded_ ? n.find_child(to_) : n.count() - 1;
-    if (bounded_ && last > first && n.compare(last, to_) == 0) --last;
+    const u32 first = n.find_child(from_, from_probe());
+    u32 last = bounded_ ? n.find_child(to_, to_probe()) : n.count() - 1;
+    if (bounded_ && last > first && n.compare(last, to_, to_probe()) == 0) --last;
+    if (must_read()) return found::UNREAD;
     if (first == last) {
       ref = n.child(first);
       continue;
@@ -221,10 +238,55 @@ aggregate_op::found aggregate_op::middle() {
       if (below + more / 2 >= half) break;
       below += more;
     }
-    key_->resize(n.key_length(at));
-    n.copy_key(at, reinterpret_cast<std::byte*>(key_->data()));
-    return found::YES;
+    return take_key(n, at) ? found::YES : found::UNREAD;
   }
+}
+
+/// The key of the answer.
+/// RETURNS: false if it is a long one that must be read first.
+bool aggregate_op::take_key(const node_view& n, u32 index) {
+  if (n.has_stub(index)) {
+    if (!long_parts().reader.have(n.key_extent(index))) return false;
+    *key_ = long_->reader.key();
+    return true;
+  }
+  key_->resize(n.key_length(index));
+  n.copy_key(index, reinterpret_cast<std::byte*>(key_->data()));
+  return true;
+}
+
+long_keys& aggregate_op::long_parts() {
+  if (!long_) long_ = std::make_unique<long_keys>();
+  return *long_;
+}
+
+bool aggregate_op::must_read() {
+  return asks(from_probe()) || asks(to_probe()) || (long_ && long_->reader.wants());
+}
+
+/// Without a page in hand: what was pinned for the descent is let go.
+/// RETURNS: whether the op holds frames for so many units.
+bool aggregate_op::keep_grant(u64 units) {
+  cache::page_cache& pages = tree_->ctx->pages;
+  if (pin_count_ != 0 || (grant_.held && grant_.amount < units)) {
+    unpin_all();
+    pages.grants().give_back(grant_);
+  }
+  return grant_.held || pages.grants().take(grant_, *this, units);
+}
+
+sm::step aggregate_op::key() {
+  if (!keep_grant(txn::extent_chunk_blocks)) return wait(KEY, "page frames");
+  return sub(long_->reader.next(*tree_->ctx, from_probe(), to_probe()), KEY_READ);
+}
+
+sm::step aggregate_op::key_read() {
+  const errc code = long_->reader.take();
+  if (is_ok(code)) return go(DOWN);
+  if (failure_stands(code, long_->reader.extent(), suspect_, bad_)) return fail(code);
+  // It is deleted, and made anew, faster than it can be read.
+  if (++restarts_ > restart_limit) return fail(errc::conflict);
+  return go(DOWN);
 }
 
 /// I1: what the last descent met is pinned instead of what an earlier one did.
@@ -254,13 +316,7 @@ sm::step aggregate_op::loaded() {
 }
 
 sm::step aggregate_op::extent() {
-  cache::page_cache& pages = tree_->ctx->pages;
-  if (pin_count_ != 0 || (grant_.held && grant_.amount < txn::extent_chunk_blocks)) {
-    unpin_all();
-    pages.grants().give_back(grant_);
-  }
-  if (!grant_.held && !pages.grants().take(grant_, *this, txn::extent_chunk_blocks))
-    return wait(EXTENT, "page frames");
+  if (!keep_grant(txn::extent_chunk_blocks)) return wait(EXTENT, "page frames");
   if (!sound_reference(reference_, tree_->ctx->engine.vol().super.blocks)) {
     bad_ = page_addr(reference_.run);
     return fail(errc::corrupt);

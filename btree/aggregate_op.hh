@@ -7,6 +7,8 @@
 //         at most two that its bounds cut: go down
 //       a page is not there: pin what the descent has met; await grant (once); await load;
 //         descend again from the root
+//       a comparison with a stub that bytes do not decide, or a long key that is to be the answer:
+//         await its extent; descend again from the root
 //       select: copy the record out; await the extent if the value is indirect
 //
 // The answer is that of one moment: the last descent meets resident pages only. What it needs stays
@@ -20,20 +22,23 @@
 #include <string>
 
 #include "btree/aggregate.hh"
+#include "btree/key_op.hh"
 #include "btree/value_read_op.hh"
 
 namespace pleach::btree {
 
-#define PLEACH_AGGREGATE_PHASES(X)              \
-  X(INIT, NOWAIT, DOWN, CLEANUP)                \
-  X(DOWN, NOWAIT, ADMIT, LOAD, EXTENT, CLEANUP) \
-  X(ADMIT, WAIT, DOWN)                          \
-  X(LOAD, WAIT, LOADED)                         \
-  X(LOADED, NOWAIT, DOWN, AGAIN, CLEANUP)       \
-  X(AGAIN, WAIT, DOWN)                          \
-  X(EXTENT, WAIT, EXTENT, EXTENT_READ, CLEANUP) \
-  X(EXTENT_READ, NOWAIT, DOWN, CLEANUP)         \
-  X(CLEANUP, NOWAIT, DONE)                      \
+#define PLEACH_AGGREGATE_PHASES(X)                   \
+  X(INIT, NOWAIT, DOWN, CLEANUP)                     \
+  X(DOWN, NOWAIT, ADMIT, LOAD, KEY, EXTENT, CLEANUP) \
+  X(ADMIT, WAIT, DOWN)                               \
+  X(LOAD, WAIT, LOADED)                              \
+  X(LOADED, NOWAIT, DOWN, AGAIN, CLEANUP)            \
+  X(AGAIN, WAIT, DOWN)                               \
+  X(KEY, WAIT, KEY, KEY_READ, CLEANUP)               \
+  X(KEY_READ, NOWAIT, DOWN, CLEANUP)                 \
+  X(EXTENT, WAIT, EXTENT, EXTENT_READ, CLEANUP)      \
+  X(EXTENT_READ, NOWAIT, DOWN, CLEANUP)              \
+  X(CLEANUP, NOWAIT, DONE)                           \
   X(DONE, NOWAIT)
 
 class aggregate_op final : public sm::machine<aggregate_op> {
@@ -59,13 +64,16 @@ class aggregate_op final : public sm::machine<aggregate_op> {
 
  private:
   enum class question : u8 { SUM, SELECT, MIDDLE };
-  enum class found : u8 { YES, NO, MISSING, UNSOUND };  ///< MISSING: `need_` is not resident
+  enum class found : u8 { YES, NO, MISSING, UNSOUND, UNREAD };
+  // MISSING: `need_` is not resident. UNREAD: a long key must be read first.
 
   void prepare(tree& t, question q, cbytes from, const cbytes* to);
   sm::step init();
   sm::step down();
   sm::step load();
   sm::step loaded();
+  sm::step key();
+  sm::step key_read();
   sm::step extent();
   sm::step extent_read();
   sm::step cleanup();
@@ -75,6 +83,12 @@ class aggregate_op final : public sm::machine<aggregate_op> {
   found select();
   found middle();
   void unpin_all();
+  bool take_key(const node_view& n, u32 index);
+  bool must_read();
+  bool keep_grant(u64 units);
+  key_probe* from_probe() const { return is_long(from_) ? &long_->probe : nullptr; }
+  key_probe* to_probe() const { return is_long(to_) ? &long_->bound : nullptr; }
+  long_keys& long_parts();
 
   tree* tree_ = nullptr;
   question question_ = question::SUM;
@@ -87,6 +101,7 @@ class aggregate_op final : public sm::machine<aggregate_op> {
   bool indirect_ = false;
   value_reference reference_;
   value_read_op value_op_;
+  std::unique_ptr<long_keys> long_;
 
   cache::descriptor* met_[2 * max_height];  ///< pages of this tick's descent
   cache::descriptor* pins_[2 * max_height + 1];

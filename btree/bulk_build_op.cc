@@ -90,7 +90,8 @@ sm::step bulk_build_op::init() {
 }
 
 errc bulk_build_op::check(const bulk_source::item& r, cbytes before) {
-  if (r.key.size() > max_key_bytes) return errc::key_too_large;
+  if (r.key.size() > max_key_bytes_of(*draft_->tree_)) return errc::key_too_large;
+  if (is_long(r.key)) return errc::not_in_bulk;
   if (r.value.size() > max_value_bytes) return errc::value_too_large;
   if (errc e = check_lengths(*draft_->tree_, r.key, r.value.size(), wrong_length_); !is_ok(e))
     return e;
@@ -198,7 +199,7 @@ u32 bulk_build_op::fence_behind(cbytes key) const {
   const tree& t = *draft_->tree_;
   if (truncates()) return static_cast<u32>(key.size()) + 1;
   if (next_ + 1 < from_->count()) return static_cast<u32>(from_->at(next_ + 1).key.size());
-  return t.key_bytes != 0 ? t.key_bytes : max_key_bytes;
+  return t.key_bytes != 0 ? t.key_bytes : max_inline_key_bytes;
 }
 
 /// Copies a value that goes to one extent behind the ones before it.

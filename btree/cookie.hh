@@ -47,9 +47,10 @@ struct leaf_cookie {
 
 /// The same as n.find(key), quick if the key is that of `slot` or falls between it and the one
 /// behind the next. `slot` may be anything.
-inline search_result find_near(const node_view& n, u32 slot, cbytes key) {
+inline search_result find_near(const node_view& n, u32 slot, cbytes key,
+                               key_probe* probe = nullptr) {
   const u32 count = n.count();
-  if (slot >= count) return n.find(key);
+  if (slot >= count || probe != nullptr) return n.find(key, probe);
   int c = n.compare(slot, key);
   if (c == 0) return {slot, true};
   if (c > 0) return n.find(key);

@@ -22,6 +22,7 @@ void count_op::prepare(tree& t, cbytes from, const cbytes* to) {
   bad_ = {};
   restarts_ = 0;
   ahead_.forget();
+  long_.reset();
 }
 
 sm::step count_op::tick(phase p) noexcept {
@@ -33,13 +34,16 @@ sm::step count_op::tick(phase p) noexcept {
     case AGAIN:
       return yield(DOWN);
     case ADMIT:
-      return tree_->ctx->pages.grants().take(grant_, *this, tree_->ctx->max_node_blocks)
-                 ? go(LOAD)
-                 : wait(LOAD, "page frames");
+      return tree_->ctx->pages.grants().take(grant_, *this, units()) ? go(LOAD)
+                                                                     : wait(LOAD, "page frames");
     case LOAD:
       return load();
     case LOADED:
       return loaded();
+    case KEY:
+      return key();
+    case KEY_READ:
+      return key_read();
     case CLEANUP:
       return cleanup();
     case DONE:
@@ -53,7 +57,10 @@ sm::step count_op::init() {
   ++tree_->ctx->stats.counts;
   if (errc e = tree_->ctx->engine.health(); !is_ok(e)) return fail(e);
   if (tree_->dropped) return fail(errc::tree_closed);
-  if (key_.size() > max_key_bytes || to_.size() > max_key_bytes) return fail(errc::key_too_large);
+  if (std::max(key_.size(), to_.size()) > max_key_bytes_of(*tree_))
+    return fail(errc::key_too_large);
+  if (is_long(key_)) long_parts().probe.begin(key_);
+  if (is_long(to_)) long_parts().bound.begin(to_);
   if (bounded_ && tree_->compare(key_, to_) >= 0) return go(CLEANUP);
   return go(DOWN);
 }
@@ -77,11 +84,13 @@ sm::step count_op::down() {
         d = pages.find_resident(need_);
       }
       // Within one tick nothing changes: only the page where the descent starts is in question.
-      if (d != nullptr && (d->header().tree_id != tree_->id || !tree_->view(*d).covers(key_)))
-        return start_again();
+      if (d != nullptr &&
+          (d->header().tree_id != tree_->id || !tree_->view(*d).covers(key_, probe())))
+        return asks(probe()) ? go(KEY) : start_again();
       while (d != nullptr && !node_view(d->reader()).is_leaf()) {
         node_view n = tree_->view(*d);
-        child = n.find_child(key_);
+        child = n.find_child(key_, probe());
+        if (asks(probe())) return go(KEY);
         if (n.level() == 1) {
           parent = d;
           ahead_.at(*d, child);
@@ -97,28 +106,61 @@ sm::step count_op::down() {
       bad_ = tree_->root.addr;
       return fail(errc::corrupt);
     }
-    bool more = count_leaf(*d);
+    const outcome o = count_leaf(*d);
+    if (o == outcome::NOTHING) return go(KEY);
     let_go();
-    if (!more) return go(CLEANUP);
+    if (o == outcome::ALL) return go(CLEANUP);
     if (parent != nullptr && ++child == node_view(parent->reader()).count()) parent = nullptr;
   }
   return go(AGAIN);
 }
 
-/// RETURNS: whether the range goes on behind this leaf, at `key_`.
-bool count_op::count_leaf(const cache::descriptor& d) {
+/// If the range goes on behind this leaf, then at `key_`.
+count_op::outcome count_op::count_leaf(const cache::descriptor& d) {
   node_view n = tree_->view(d);
-  u32 begin = tree_->compare(n.low_fence(), key_) == 0 ? 0 : n.find(key_).index;
-  bool last = !n.has_high_fence() || (bounded_ && tree_->compare(n.high_fence(), to_) >= 0);
-  u32 end = last && bounded_ ? n.find(to_).index : n.count();
+  u32 begin = n.compare_fence(n.low_fence(), key_, probe()) == 0 ? 0 : n.find(key_, probe()).index;
+  bool last =
+      !n.has_high_fence() || (bounded_ && n.compare_fence(n.high_fence(), to_, bound_probe()) >= 0);
+  u32 end = last && bounded_ ? n.find(to_, bound_probe()).index : n.count();
+  if (asks(probe()) || asks(bound_probe())) return outcome::NOTHING;
+  const bool to_stub = !last && is_stub(n.high_fence());
+  if (to_stub && !long_parts().reader.have(reference_of(n.high_fence()))) return outcome::NOTHING;
   if (begin < end) counted_ += end - begin;
   out.lsn = std::max(out.lsn, d.last_lsn);
   restarts_ = 0;
-  if (last) return false;
+  if (last) return outcome::ALL;
   cbytes high = n.high_fence();
-  std::memcpy(fence_, high.data(), high.size());
-  key_ = {fence_, high.size()};
-  return true;
+  if (to_stub) {
+    long_->follow(high, key_);
+  } else {
+    std::memcpy(fence_, high.data(), high.size());
+    key_ = {fence_, high.size()};
+  }
+  return outcome::LEAF;
+}
+
+long_keys& count_op::long_parts() {
+  if (!long_) long_ = std::make_unique<long_keys>();
+  return *long_;
+}
+
+/// Frames for one page, or for the chunks of a key.
+u64 count_op::units() const {
+  return std::max<u64>(tree_->ctx->max_node_blocks, txn::extent_chunk_blocks);
+}
+
+sm::step count_op::key() {
+  let_go();
+  if (!grant_.held && !tree_->ctx->pages.grants().take(grant_, *this, units()))
+    return wait(KEY, "page frames");
+  return sub(long_->reader.next(*tree_->ctx, probe(), bound_probe()), KEY_READ);
+}
+
+sm::step count_op::key_read() {
+  const errc code = long_->reader.take();
+  if (is_ok(code)) return go(DOWN);
+  if (failure_stands(code, long_->reader.extent(), suspect_, bad_)) return fail(code);
+  return start_again();
 }
 
 sm::step count_op::load() {
@@ -127,7 +169,7 @@ sm::step count_op::load() {
   held_ = c.pages.pin(need_);
   if (held_->state != cache::page_state::LOADING) return go(LOADED);
   ahead_.missed(c, need_.addr.blocks());
-  ahead_.go(c, true, bounded_ ? &to_ : nullptr, tree_->order);
+  ahead_.go(c, true, bounded_ && !is_long(to_) ? &to_ : nullptr, tree_->order);
   return wait_in(held_->waiters, LOADED);
 }
 

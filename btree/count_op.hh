@@ -6,6 +6,8 @@
 //         await the leaf that covers key        # as in read_op: no pins while pages are resident
 //         n += its records from key up to min(to, its high fence)
 //         key = its high fence                  # of the last leaf: the end
+//       (a comparison with a stub that bytes do not decide, and a long high fence: await its
+//       extent before the leaf is counted)
 //
 // The leaves of a tree divide its keys without gap or overlap at every moment. The op divides the
 // range by the fences that it meets, and counts each part in one tick; so a key that lives
@@ -15,18 +17,21 @@
 // Leaves of one parent follow each other without a new descent within a tick, and are read ahead.
 #pragma once
 
+#include "btree/key_op.hh"
 #include "btree/read_ahead.hh"
 
 namespace pleach::btree {
 
-#define PLEACH_COUNT_PHASES(X)                 \
-  X(INIT, NOWAIT, DOWN, CLEANUP)               \
-  X(DOWN, NOWAIT, AGAIN, ADMIT, LOAD, CLEANUP) \
-  X(AGAIN, WAIT, DOWN)                         \
-  X(ADMIT, WAIT, LOAD)                         \
-  X(LOAD, WAIT, LOADED, CLEANUP)               \
-  X(LOADED, NOWAIT, DOWN, AGAIN, CLEANUP)      \
-  X(CLEANUP, NOWAIT, DONE)                     \
+#define PLEACH_COUNT_PHASES(X)                      \
+  X(INIT, NOWAIT, DOWN, CLEANUP)                    \
+  X(DOWN, NOWAIT, AGAIN, ADMIT, LOAD, KEY, CLEANUP) \
+  X(AGAIN, WAIT, DOWN)                              \
+  X(ADMIT, WAIT, LOAD)                              \
+  X(LOAD, WAIT, LOADED, CLEANUP)                    \
+  X(LOADED, NOWAIT, DOWN, AGAIN, CLEANUP)           \
+  X(KEY, WAIT, KEY, KEY_READ)                       \
+  X(KEY_READ, NOWAIT, DOWN, AGAIN, CLEANUP)         \
+  X(CLEANUP, NOWAIT, DONE)                          \
   X(DONE, NOWAIT)
 
 class count_op final : public sm::machine<count_op> {
@@ -48,9 +53,13 @@ class count_op final : public sm::machine<count_op> {
   sm::step down();
   sm::step load();
   sm::step loaded();
+  sm::step key();
+  sm::step key_read();
   sm::step cleanup();
 
-  bool count_leaf(const cache::descriptor& d);
+  u64 units() const;
+  enum class outcome : u8 { LEAF, ALL, NOTHING };  ///< NOTHING: a long key must be read first
+  outcome count_leaf(const cache::descriptor& d);
   sm::step start_again();
   void let_go();
 
@@ -66,7 +75,11 @@ class count_op final : public sm::machine<count_op> {
   u32 restarts_ = 0;
   sm::claim grant_;
   read_ahead ahead_;
-  std::byte fence_[max_key_bytes];
+  key_probe* probe() const { return is_long(key_) ? &long_->probe : nullptr; }
+  key_probe* bound_probe() const { return is_long(to_) ? &long_->bound : nullptr; }
+  long_keys& long_parts();
+  std::unique_ptr<long_keys> long_;
+  std::byte fence_[max_stored_key_bytes];
 };
 
 }  // namespace pleach::btree

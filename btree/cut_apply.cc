@@ -32,7 +32,7 @@ void cut_op::find_bounds() {
   if (gone_.end < n.count()) {
     high_bound_ = {bounds_[1], n.copy_key(gone_.end, bounds_[1])};
   } else if (has_high_) {
-    as_text(n.high_fence()).copy(reinterpret_cast<char*>(bounds_[1]), max_key_bytes);
+    as_text(n.high_fence()).copy(reinterpret_cast<char*>(bounds_[1]), sizeof bounds_[1]);
     high_bound_ = {bounds_[1], n.high_fence().size()};
   }
 }
@@ -60,16 +60,26 @@ void cut_op::collect_frees() {
   if (work_ != work::FREE) return;
   for (u32 l = 0; l < leaf_count_; ++l) {
     frees_.push_back(leaves_[l].d->addr);
-    const node_view leaf(leaves_[l].d->reader());
-    for (u32 i = 0; i < leaf.count() && tree_->value_bytes == 0; ++i) {
-      const record r = leaf.at(i);
-      if (!(r.value_flags & VALUE_INDIRECT)) continue;
-      value_reference ref;
-      std::memcpy(&ref, r.value.data(), sizeof ref);
-      frees_.push_back(page_addr(ref.run));
-    }
+    each_extent(node_view(leaves_[l].d->reader()),
+                [&](const value_reference& ref) { frees_.push_back(page_addr(ref.run)); });
   }
   for (u32 l = top_ + 1; l < depth_; ++l) frees_.push_back(path_[l].d->addr);
+  if (loses_fence()) frees_.push_back(page_addr(reference_of(high_bound_).run));
+}
+
+/// Of a long fence of the leaves that go: does it become the low fence of the right neighbour, and
+/// its extent the neighbour's?
+bool cut_op::stays(const value_reference& extent) const {
+  return !all_ && !leftward_ && is_stub(low_bound_) &&
+         same_extent(reference_of(low_bound_), extent);
+}
+
+/// Is the low fence that the right neighbour has now a long one, of none of its records?
+bool cut_op::loses_fence() const {
+  if (all_ || leftward_ || !is_stub(high_bound_)) return false;
+  const node_view heir(beside_[beside_count_ - 1].d->reader());
+  return heir.count() == 0 || !heir.has_stub(0) ||
+         !same_extent(heir.key_extent(0), reference_of(high_bound_));
 }
 
 /// RETURNS: at least the number of bitmap pages that the frees change.
@@ -97,11 +107,15 @@ sm::step cut_op::plan_removal() {
     ++log_pages_;
   }
   find_bounds();
-  if (!all_ && !plan_fences()) {
+  // I6: what is moved away keeps the extents of its fences.
+  const bool shares_fence = !all_ && !leftward_ && (is_stub(low_bound_) || is_stub(high_bound_));
+  if (!all_ && ((work_ == work::MOVE && shares_fence) || !plan_fences())) {
     if (work_ == work::FREE) return trim_first_leaf();
     leaves_only_ = true;
     return go(NEXT);
   }
+  if (witness_.fn != nullptr && is_stub(high_bound_) && !reader_.have(reference_of(high_bound_)))
+    return read_key();
   collect_frees();
   for (page_addr a : frees_) log_bytes_ += free_bytes + a.blocks() / 8;
   const u64 bitmaps = bitmap_pages();
@@ -143,6 +157,7 @@ sm::step cut_op::act() {
     if (holder_page_.d != nullptr) latch(*holder_page_.d);
   });
   page_ref after;
+  const bool lost = work_ == work::FREE && loses_fence();
   if (work_ == work::FREE) {
     after = node_view(leaves_[leaf_count_ - 1].d->reader()).right_hint();
     free_leaves();
@@ -154,10 +169,21 @@ sm::step cut_op::act() {
   }
   take_out();
   if (!all_) widen_fences(after);
+  if (lost) {
+    const value_reference fence = reference_of(high_bound_);
+    c.engine.free_run(space_, {page_addr(fence.run), fence.gen});
+  }
   out.lsn = c.engine.end(credit_);
-  if (witness_.fn != nullptr)
-    witness_.fn(witness_.datum, out.lsn, low_bound_, has_high_ ? &high_bound_ : nullptr);
+  tell_of_removal();
   return work_ == work::MOVE ? go(RECLAIM) : next_step();
+}
+
+void cut_op::tell_of_removal() {
+  if (witness_.fn == nullptr) return;
+  // In front of from_ all is gone already (I4).
+  const cbytes low = is_stub(low_bound_) ? from() : low_bound_;
+  const cbytes high = is_stub(high_bound_) ? as_bytes(reader_.key()) : high_bound_;
+  witness_.fn(witness_.datum, out.lsn, low, has_high_ ? &high : nullptr);
 }
 
 /// Leaves, their extents, and inner pages without another child.
@@ -171,14 +197,11 @@ void cut_op::free_leaves() {
   for (u32 l = 0; l < leaf_count_; ++l) {
     const node_view leaf(leaves_[l].d->reader());
     records += leaf.count();
-    for (u32 i = 0; i < leaf.count(); ++i) {
-      const record r = leaf.at(i);
-      bytes += leaf.key_length(i) + value_bytes_of(r);
-      if (!(r.value_flags & VALUE_INDIRECT)) continue;
-      value_reference ref;
-      std::memcpy(&ref, r.value.data(), sizeof ref);
-      c.engine.free_run(space_, {page_addr(ref.run), ref.gen});
-    }
+    for (u32 i = 0; i < leaf.count(); ++i)
+      bytes += leaf.full_key_length(i) + value_bytes_of(leaf.at(i));
+    each_extent(leaf, [&](const value_reference& ref) {
+      if (!stays(ref)) c.engine.free_run(space_, {page_addr(ref.run), ref.gen});
+    });
     free_pinned(*leaves_[l].d);
   }
   for (u32 l = top_ + 1; l < depth_; ++l) free_pinned(*path_[l].d);
@@ -195,7 +218,7 @@ void cut_op::fill_holder() {
   std::memset(w.writable(node_header_offset, bytes), 0, bytes);
   format_node(w, h.addr, tree_->ctx->pages.store_id(), tree_->id, h.gen, static_cast<u8>(n.level()),
               {}, {}, false, {}, n.shape(), node_format_slotted, n.aggregated());
-  std::byte separator[max_key_bytes];
+  std::byte separator[max_stored_key_bytes];
   for (u32 i = gone_.first; i < gone_.end; ++i)
     insert_child(w, i - gone_.first, {separator, n.copy_key(i, separator)}, n.child(i),
                  n.aggregated() ? n.child_sum(i) : aggregate{});
@@ -217,7 +240,7 @@ void cut_op::sum_up() {
   for (u32 l = top_; l > 0; --l) {
     const node_view below(path_[l].d->reader());
     page_writer w = tree_->ctx->engine.write(*path_[l - 1].d);
-    const u32 slot = tree_->view(*path_[l - 1].d).find_child(below.low_fence());
+    const u32 slot = node_view(path_[l - 1].d->reader()).slot_of(path_[l].d->addr);
     set_child_sum(w, slot, sum_of(below, tree_->digest));
   }
 }

@@ -13,34 +13,44 @@ constexpr u32 record_overhead = 8 + sizeof(slot);
 }  // namespace
 
 /// Do all keys of the node stand at or behind `from_`?
-bool cut_op::in_front(const node_view& n) const {
-  const int c = tree_->compare(n.low_fence(), from());
+bool cut_op::in_front(const node_view& n) {
+  const int c = n.compare_fence(n.low_fence(), from(), low_probe());
   return behind_ ? c > 0 : c >= 0;
 }
 
+/// Does the range end at the node's end, or before it?
+bool cut_op::ends_before(const node_view& n) {
+  if (!n.has_high_fence()) return true;
+  return bounded_ && n.compare_fence(n.high_fence(), to_, high_probe()) >= 0;
+}
+
 /// RETURNS: the children of `n` that lie wholly in the range.
-cut_op::child_span cut_op::covered(const node_view& n) const {
+cut_op::child_span cut_op::covered(const node_view& n) {
   child_span s{0, n.count()};
   if (!in_front(n)) {
-    const u32 i = n.find_child(from());
-    s.first = !behind_ && i > 0 && n.compare(i, from()) == 0 ? i : i + 1;
+    const u32 i = n.find_child(from(), low_probe());
+    s.first = !behind_ && i > 0 && n.compare(i, from(), low_probe()) == 0 ? i : i + 1;
   }
   const bool ends_inside =
-      bounded_ && !(n.has_high_fence() && tree_->compare(n.high_fence(), to_) <= 0);
-  if (ends_inside) s.end = tree_->compare(to_, n.low_fence()) <= 0 ? 0 : n.find_child(to_);
+      bounded_ && !(n.has_high_fence() && n.compare_fence(n.high_fence(), to_, high_probe()) <= 0);
+  if (ends_inside)
+    s.end = n.compare_fence(n.low_fence(), to_, high_probe()) >= 0
+                ? 0
+                : n.find_child(to_, high_probe());
   return s;
 }
 
 /// RETURNS: the records of the leaf that lie in the range.
-cut_op::child_span cut_op::touched(const node_view& leaf) const {
+cut_op::child_span cut_op::touched(const node_view& leaf) {
   child_span s{0, leaf.count()};
   if (!in_front(leaf)) {
-    const search_result at = leaf.find(from());
+    const search_result at = leaf.find(from(), low_probe());
     s.first = at.index + (behind_ && at.found);
   }
   const bool ends_inside =
-      bounded_ && !(leaf.has_high_fence() && tree_->compare(leaf.high_fence(), to_) <= 0);
-  if (ends_inside) s.end = leaf.find(to_).index;
+      bounded_ &&
+      !(leaf.has_high_fence() && leaf.compare_fence(leaf.high_fence(), to_, high_probe()) <= 0);
+  if (ends_inside) s.end = leaf.find(to_, high_probe()).index;
   return s;
 }
 
@@ -80,13 +90,16 @@ page_ref cut_op::next_page() {
 page_ref cut_op::next_on_path() {
   const node_view n = tree_->view(*path_[depth_ - 1].d);
   if (n.is_leaf()) {
+    const bool holds = in_front(n) || n.covers(from(), low_probe());
+    if (needs_key()) return {};
     work_ = work::TRIM;
-    if (!in_front(n) && !n.covers(from())) bad_ = path_[depth_ - 1].d->addr;
+    if (!holds) bad_ = path_[depth_ - 1].d->addr;
     return {};
   }
   const child_span s = covered(n);
   const bool leaves = n.level() == 1;
-  const u32 i = in_front(n) ? 0 : n.find_child(from());
+  const u32 i = in_front(n) ? 0 : n.find_child(from(), low_probe());
+  if (needs_key()) return {};
   // From left to right (I4): a child that the range only touches goes before those behind it.
   if (s.count() != 0 && s.first == i && (leaves || may_hold())) {
     work_ = leaves ? work::FREE : work::MOVE;
@@ -138,6 +151,7 @@ sm::step cut_op::down() {
   if (tree_->dropped) return fail(errc::tree_closed);
   for (;;) {
     need_ = next_page();
+    if (needs_key()) return read_key();
     if (bad_) return fail(errc::corrupt);
     if (!need_.addr) return go(PLAN);
     if (depth_ == std::size(path_) || beside_count_ == std::size(beside_)) {
@@ -158,6 +172,27 @@ sm::step cut_op::down() {
     pages.pin(*d);
     take(*d);
   }
+}
+
+/// A long key, or a comparison with one, is needed for what comes next.
+sm::step cut_op::read_key() {
+  if (units_ + txn::extent_chunk_blocks <= grant_.amount) return go(KEY);
+  if (ask_ >= tree_->ctx->pages.grantable_units() / 4 * 3) return fail(errc::too_large);
+  ask_ = std::max(ask_ * 2, units_ + txn::extent_chunk_blocks);
+  return go(NEXT);
+}
+
+sm::step cut_op::key() {
+  return sub(reader_.next(*tree_->ctx, low_probe(), high_probe()), KEY_READ);
+}
+
+sm::step cut_op::key_read() {
+  const errc code = reader_.take();
+  const bool unsure = !alone_ && (class_of(code) == error_class::corrupt || !intact());
+  if (unsure) return end_pass();
+  if (is_ok(code)) return go(DOWN);
+  bad_ = reader_.extent().addr;
+  return fail(code);
 }
 
 sm::step cut_op::load() {
@@ -205,7 +240,7 @@ void cut_op::take(cache::descriptor& d) {
 void cut_op::take_leaf(cache::descriptor& d) {
   leaves_[leaf_count_++] = {&d, d.structure_version};
   const node_view leaf = tree_->view(d);
-  if (!in_front(leaf)) bad_ = d.addr;
+  if (!in_front(leaf) && !needs_key()) bad_ = d.addr;
   bool mapped = false;
   for (u32 i = 0; i < leaf.count() && tree_->value_bytes == 0; ++i) {
     const record r = leaf.at(i);

@@ -37,9 +37,9 @@ void cut_op::prepare(tree& t, tree& catalogue, cbytes from, const cbytes* to, u6
   options_ = o;
   witness_ = {};
   bad_ = {};
-  low_length_ = static_cast<u32>(from.size());
-  as_text(from).copy(reinterpret_cast<char*>(low_), sizeof low_);
-  behind_ = false;
+  advance(std::string(as_text(from)), false);
+  if (is_long(to_)) high_probe_.begin(to_);
+  reader_.forget();
   idle_ = 0;
   finished_ = alone_ = no_holder_ = leaves_only_ = holds_ = trimming_ = false;
   leaves_wanted_ = o.leaves;
@@ -61,6 +61,10 @@ sm::step cut_op::tick(phase p) noexcept {
       return load();
     case LOADED:
       return loaded();
+    case KEY:
+      return key();
+    case KEY_READ:
+      return key_read();
     case PLAN:
       return plan();
     case TRIM:
@@ -103,7 +107,8 @@ sm::step cut_op::tick(phase p) noexcept {
 sm::step cut_op::init() {
   if (errc e = tree_->ctx->engine.health(); !is_ok(e)) return fail(e);
   if (tree_->dropped) return fail(errc::tree_closed);
-  if (low_length_ > max_key_bytes || to_.size() > max_key_bytes) return fail(errc::key_too_large);
+  if (std::max(low_.size(), to_.size()) > max_key_bytes_of(*tree_))
+    return fail(errc::key_too_large);
   if (bounded_ && tree_->compare(from(), to_) >= 0) return go(CLEANUP);
   return go(GATE);
 }
@@ -154,23 +159,35 @@ sm::step cut_op::plan_trim() {
   cache::descriptor& at = *(trim_leaves_ ? leaves_[0] : path_[depth_ - 1]).d;
   const node_view leaf = tree_->view(at);
   const child_span s = touched(leaf);
+  if (needs_key()) return read_key();
   if (s.count() == 0) {
-    if (!leaf.has_high_fence()) return finish();
+    const bool ends = ends_before(leaf);
+    if (!needs_key() && ends) return finish();
     const cbytes high = leaf.high_fence();
-    if (bounded_ && tree_->compare(high, to_) >= 0) return finish();
-    if (tree_->compare(from(), high) < 0)
-      advance(high, false);
+    if (!needs_key() && is_stub(high)) reader_.have(reference_of(high));
+    if (needs_key()) return read_key();
+    if (leaf.compare_fence(high, from(), low_probe()) > 0)
+      advance(is_stub(high) ? reader_.key() : std::string(as_text(high)), false);
     else
       bad_ = at.addr;  // I3 of key_order.hh: a comparator that contradicts itself
     alone_ = false;
     return go(NEXT);
   }
-  const u32 count = std::min(trim_most_, s.count());
+  // A long key is deleted alone, as soon as it is known whole.
+  u32 count = 0;
+  while (count < std::min(trim_most_, s.count()) && !leaf.has_stub(s.first + count)) ++count;
+  const bool is_first = count == 0;
+  if (is_first && !reader_.have(leaf.key_extent(s.first))) return read_key();
+  count = std::max(count, 1u);
   keys_.resize(count);
   items_.assign(count, {});
   for (u32 i = 0; i < count; ++i) {
-    keys_[i].resize(leaf.key_length(s.first + i));
-    leaf.copy_key(s.first + i, reinterpret_cast<std::byte*>(keys_[i].data()));
+    if (is_first) {
+      keys_[i] = reader_.key();
+    } else {
+      keys_[i].resize(leaf.key_length(s.first + i));
+      leaf.copy_key(s.first + i, reinterpret_cast<std::byte*>(keys_[i].data()));
+    }
     items_[i].t = tree_;
     items_[i].kind = change::DELETE;
     items_[i].key = as_bytes(keys_[i]);
@@ -209,16 +226,15 @@ sm::step cut_op::trimmed() {
     return fail(errc::corrupt);
   }
   trimming_ = false;
-  advance(as_bytes(keys_.back()), true);
+  advance(keys_.back(), true);
   return next_step();
 }
 
 /// I4.
-void cut_op::advance(cbytes to, bool behind) {
-  PLEACH_ASSERT(to.size() <= sizeof low_);
+void cut_op::advance(std::string to, bool behind) {
   behind_ = behind;
-  low_length_ = static_cast<u32>(to.size());
-  as_text(to).copy(reinterpret_cast<char*>(low_), sizeof low_);
+  low_ = std::move(to);
+  if (is_long(from())) low_probe_.begin(from());
 }
 
 // --- the holder ---

@@ -6,6 +6,7 @@
 //         loop twice:                        # to load what is needed; then in earnest
 //           await gate (alone)               # the second time only: writers wait for no load
 //           await grant
+//           (a comparison that bytes do not decide, and a long key that is needed: await it)
 //           descend towards `from`, to the first node of which a child, the first of what is left
 //             of the range, lies wholly in it; pin the path to it   # await loads
 //           pin the edge of the neighbour's subtree, down to its leaf
@@ -38,32 +39,38 @@
 //    nothing is looked at again. So the op ends, whatever others insert meanwhile.
 // I5 Where the neighbour has no room for a wider fence nothing is cut: the records of the first
 //    leaf are deleted like those of an edge, and the op goes on behind them.
+// I6 Fences that are long keys have extents, which belong to the leaf whose low fence they are
+//    (long_key.hh). A range that is cut off in front of its right neighbour gives it its low fence:
+//    where that, or the one that the neighbour has, is long, leaves are freed instead.
 #pragma once
 
+#include "btree/key_op.hh"
 #include "btree/reclaim_op.hh"
 
 namespace pleach::btree {
 
-#define PLEACH_CUT_PHASES(X)                     \
-  X(INIT, NOWAIT, GATE, CLEANUP)                 \
-  X(GATE, WAIT, ADMIT, GATE, CLEANUP)            \
-  X(ADMIT, WAIT, DOWN, CLEANUP)                  \
-  X(DOWN, NOWAIT, LOAD, PLAN, NEXT, CLEANUP)     \
-  X(LOAD, WAIT, LOADED, CLEANUP)                 \
-  X(LOADED, NOWAIT, DOWN, NEXT, CLEANUP)         \
-  X(PLAN, NOWAIT, TRIM, HOLD, ALLOC, OPEN, NEXT) \
-  X(TRIM, WAIT, TRIMMED, CLEANUP)                \
-  X(TRIMMED, NOWAIT, NEXT, CLEANUP)              \
-  X(HOLD, WAIT, HELD, CLEANUP)                   \
-  X(HELD, NOWAIT, NEXT, CLEANUP)                 \
-  X(ALLOC, WAIT, OPEN, CLEANUP)                  \
-  X(OPEN, WAIT, ACT, CLEANUP)                    \
-  X(ACT, NOWAIT, NEXT, RECLAIM, CLEANUP)         \
-  X(RECLAIM, WAIT, RECLAIMED, CLEANUP)           \
-  X(RECLAIMED, NOWAIT, NEXT, CLEANUP)            \
-  X(NEXT, WAIT, GATE, RECLAIM, COMMIT, CLEANUP)  \
-  X(COMMIT, WAIT, COMMIT, CLEANUP)               \
-  X(CLEANUP, NOWAIT, DONE)                       \
+#define PLEACH_CUT_PHASES(X)                          \
+  X(INIT, NOWAIT, GATE, CLEANUP)                      \
+  X(GATE, WAIT, ADMIT, GATE, CLEANUP)                 \
+  X(ADMIT, WAIT, DOWN, CLEANUP)                       \
+  X(DOWN, NOWAIT, LOAD, KEY, PLAN, NEXT, CLEANUP)     \
+  X(LOAD, WAIT, LOADED, CLEANUP)                      \
+  X(LOADED, NOWAIT, DOWN, NEXT, CLEANUP)              \
+  X(KEY, WAIT, KEY_READ, CLEANUP)                     \
+  X(KEY_READ, NOWAIT, DOWN, NEXT, CLEANUP)            \
+  X(PLAN, NOWAIT, KEY, TRIM, HOLD, ALLOC, OPEN, NEXT) \
+  X(TRIM, WAIT, TRIMMED, CLEANUP)                     \
+  X(TRIMMED, NOWAIT, NEXT, CLEANUP)                   \
+  X(HOLD, WAIT, HELD, CLEANUP)                        \
+  X(HELD, NOWAIT, NEXT, CLEANUP)                      \
+  X(ALLOC, WAIT, OPEN, CLEANUP)                       \
+  X(OPEN, WAIT, ACT, CLEANUP)                         \
+  X(ACT, NOWAIT, NEXT, RECLAIM, CLEANUP)              \
+  X(RECLAIM, WAIT, RECLAIMED, CLEANUP)                \
+  X(RECLAIMED, NOWAIT, NEXT, CLEANUP)                 \
+  X(NEXT, WAIT, GATE, RECLAIM, COMMIT, CLEANUP)       \
+  X(COMMIT, WAIT, COMMIT, CLEANUP)                    \
+  X(CLEANUP, NOWAIT, DONE)                            \
   X(DONE, NOWAIT)
 
 class cut_op final : public sm::machine<cut_op> {
@@ -116,6 +123,8 @@ class cut_op final : public sm::machine<cut_op> {
   sm::step down();
   sm::step load();
   sm::step loaded();
+  sm::step key();
+  sm::step key_read();
   sm::step plan();
   sm::step plan_trim();
   sm::step plan_removal();
@@ -134,9 +143,12 @@ class cut_op final : public sm::machine<cut_op> {
   page_ref next_page();
   page_ref next_on_path();
   page_ref next_beside();
-  child_span covered(const node_view& n) const;
-  child_span touched(const node_view& leaf) const;
-  bool in_front(const node_view& n) const;
+  child_span covered(const node_view& n);
+  child_span touched(const node_view& leaf);
+  bool in_front(const node_view& n);
+  bool needs_key() { return asks(low_probe()) || asks(high_probe()) || reader_.wants(); }
+  sm::step read_key();
+  bool ends_before(const node_view& n);
   void take(cache::descriptor& d);
   void take_leaf(cache::descriptor& d);
   void find_top();
@@ -154,6 +166,9 @@ class cut_op final : public sm::machine<cut_op> {
   void take_out();
   void sum_up();
   void widen_fences(page_ref after);
+  bool stays(const value_reference& extent) const;
+  bool loses_fence() const;
+  void tell_of_removal();
   page_writer change(cache::descriptor& d);
 
   sm::step end_pass();
@@ -163,7 +178,7 @@ class cut_op final : public sm::machine<cut_op> {
   sm::step trim_first_leaf();
   void settle_trim();
   std::string_view comparator_name() const;
-  void advance(cbytes to, bool behind);
+  void advance(std::string to, bool behind);
   void unpin();
   void give_back();
 
@@ -176,10 +191,13 @@ class cut_op final : public sm::machine<cut_op> {
   witness witness_;
   page_addr bad_;
 
-  u32 low_length_ = 0;
-  std::byte low_[max_key_bytes];  ///< from_
-  bool behind_ = false;           ///< what is left begins behind from_, not at it
-  cbytes from() const { return {low_, low_length_}; }
+  std::string low_;      ///< from_
+  bool behind_ = false;  ///< what is left begins behind from_, not at it
+  cbytes from() const { return as_bytes(low_); }
+  key_probe low_probe_, high_probe_;  ///< of from_ and to_, if they are long
+  key_probe* low_probe() { return is_long(from()) ? &low_probe_ : nullptr; }
+  key_probe* high_probe() { return is_long(to_) ? &high_probe_ : nullptr; }
+  key_reader reader_;
 
   bool finished_ = false;
   bool alone_ = false;        ///< the second pass: the gate is held
@@ -231,7 +249,7 @@ class cut_op final : public sm::machine<cut_op> {
   // What is taken out: [low_bound_, high_bound_).
   cbytes low_bound_, high_bound_;
   bool has_high_ = false;
-  std::byte bounds_[2][max_key_bytes];
+  std::byte bounds_[2][max_stored_key_bytes];
 };
 
 }  // namespace pleach::btree

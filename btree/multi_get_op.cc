@@ -40,6 +40,10 @@ sm::step multi_get_op::tick(phase p) noexcept {
       return loaded();
     case EXTENT:
       return extent();
+    case LONG:
+      return read_long();
+    case LONG_READ:
+      return long_read();
     case EXTENT_READ:
       return extent_read();
     case CLEANUP:
@@ -71,11 +75,15 @@ u32 multi_get_op::fill(u32 most) {
       ++given;
       l.item = next_++;
       l.key = list_->at(l.item).key;
+      if (is_long(l.key)) [[unlikely]] {
+        if (!long_) long_ = std::make_unique<long_lookups>();
+        long_->items.push_back(l.item);
+        continue;
+      }
       l.suspect = {};
       l.restarts = 0;
       l.at = place::ROOT;
-      if (l.key.size() <= max_key_bytes) break;
-      settle(l, errc::key_too_large);
+      break;
     }
   }
   return given;
@@ -114,7 +122,23 @@ sm::step multi_get_op::down() {
   if (pause) return go(AGAIN);
   for (const lane& l : lanes())
     if (l.at != place::FREE) return go(grant_.held ? LOAD : ADMIT);
-  return go(CLEANUP);
+  if (!long_ || long_->items.empty()) return go(CLEANUP);
+  tree_->ctx->pages.grants().give_back(grant_);  // the reader asks for its own
+  return go(LONG);
+}
+
+sm::step multi_get_op::read_long() {
+  const lookup_list::wish w = list_->at(long_->items.back());
+  long_->reader.reset();
+  long_->reader.prepare(*tree_, seek::EXACT, w.key, {.value = w.value});
+  return sub(long_->reader, LONG_READ);
+}
+
+sm::step multi_get_op::long_read() {
+  const read_op& r = long_->reader;
+  tell(long_->items.back(), r.out.code, r.out.lsn, r.bad_page());
+  long_->items.pop_back();
+  return go(long_->items.empty() ? CLEANUP : LONG);
 }
 
 /// One level for every lane that can move. The three loops are the point: what the second and the
@@ -200,12 +224,16 @@ void multi_get_op::found(lane& l) {
 void multi_get_op::settle(lane& l, errc code, lsn_t lsn, page_addr bad) {
   let_go(l);
   l.at = place::FREE;
+  tell(l.item, code, lsn, bad);
+}
+
+void multi_get_op::tell(u32 item, errc code, lsn_t lsn, page_addr bad) {
   out.lsn = std::max(out.lsn, lsn);
   if (!is_ok(code) && code != errc::not_found && is_ok(first_failure_)) {
     first_failure_ = code;
     bad_ = bad;
   }
-  list_->settle(l.item, code, lsn, bad);
+  list_->settle(item, code, lsn, bad);
 }
 
 /// A split or unlink went by, or a reference was stale.
@@ -321,6 +349,9 @@ sm::step multi_get_op::extent_read() {
 sm::step multi_get_op::cleanup() {
   for (lane& l : lanes())
     if (l.at != place::FREE) settle(l, out.code);
+  if (long_)
+    for (u32 item : long_->items) list_->settle(item, out.code, lsn_none, {});
+  long_.reset();
   for (const u32 count = list_->count(); next_ < count; ++next_)
     list_->settle(next_, out.code, lsn_none, {});
   if (is_ok(out.code)) out.code = first_failure_;

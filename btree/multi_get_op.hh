@@ -30,8 +30,8 @@
 
 #include <string>
 
+#include "btree/read_op.hh"
 #include "btree/tree.hh"
-#include "btree/value_read_op.hh"
 
 namespace pleach::btree {
 
@@ -51,16 +51,18 @@ class lookup_list {
   ~lookup_list() = default;
 };
 
-#define PLEACH_MULTI_GET_PHASES(X)             \
-  X(INIT, NOWAIT, DOWN, CLEANUP)               \
-  X(DOWN, NOWAIT, AGAIN, ADMIT, LOAD, CLEANUP) \
-  X(AGAIN, WAIT, DOWN)                         \
-  X(ADMIT, WAIT, LOAD)                         \
-  X(LOAD, WAIT, LOADED, EXTENT, CLEANUP)       \
-  X(LOADED, NOWAIT, DOWN, CLEANUP)             \
-  X(EXTENT, WAIT, EXTENT_READ)                 \
-  X(EXTENT_READ, NOWAIT, DOWN, CLEANUP)        \
-  X(CLEANUP, NOWAIT, DONE)                     \
+#define PLEACH_MULTI_GET_PHASES(X)                   \
+  X(INIT, NOWAIT, DOWN, CLEANUP)                     \
+  X(DOWN, NOWAIT, AGAIN, ADMIT, LOAD, LONG, CLEANUP) \
+  X(AGAIN, WAIT, DOWN)                               \
+  X(ADMIT, WAIT, LOAD)                               \
+  X(LOAD, WAIT, LOADED, EXTENT, CLEANUP)             \
+  X(LOADED, NOWAIT, DOWN, CLEANUP)                   \
+  X(EXTENT, WAIT, EXTENT_READ)                       \
+  X(EXTENT_READ, NOWAIT, DOWN, CLEANUP)              \
+  X(LONG, WAIT, LONG_READ, CLEANUP)                  \
+  X(LONG_READ, NOWAIT, LONG, CLEANUP)                \
+  X(CLEANUP, NOWAIT, DONE)                           \
   X(DONE, NOWAIT)
 
 class multi_get_op final : public sm::machine<multi_get_op> {
@@ -110,6 +112,8 @@ class multi_get_op final : public sm::machine<multi_get_op> {
   sm::step loaded();
   sm::step extent();
   sm::step extent_read();
+  sm::step read_long();
+  sm::step long_read();
   sm::step cleanup();
 
   u32 fill(u32 most);
@@ -118,6 +122,7 @@ class multi_get_op final : public sm::machine<multi_get_op> {
   void search(lane& l, cache::descriptor& d, bool trusted);
   void found(lane& l);
   void settle(lane& l, errc code, lsn_t lsn = lsn_none, page_addr bad = {});
+  void tell(u32 item, errc code, lsn_t lsn, page_addr bad);
   void start_again(lane& l);
   void let_go(lane& l);
   std::span<lane> lanes() { return {lanes_, width_}; }
@@ -134,6 +139,12 @@ class multi_get_op final : public sm::machine<multi_get_op> {
   lane* reading_ = nullptr;  ///< whose extent is read
   sm::claim grant_;
   std::unique_ptr<value_read_op> value_op_;  ///< made for the first large value
+  /// Lookups of long keys: they come last, one after the other.
+  struct long_lookups {
+    std::vector<u32> items;
+    read_op reader;
+  };
+  std::unique_ptr<long_lookups> long_;
   lane lanes_[max_lanes];
 };
 

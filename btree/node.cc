@@ -44,9 +44,15 @@ u32 common_prefix(cbytes a, cbytes b) {
   return i;
 }
 
+bool shares_prefix(cbytes stored, cbytes prefix) {
+  return starts_with(stored, prefix) && (!is_stub(stored) || prefix.size() <= max_prefix_bytes);
+}
+
 cbytes shortest_separator(cbytes left, cbytes right) {
   // left < right, so right is longer than what they share.
-  return right.first(std::min<std::size_t>(common_prefix(left, right) + 1, right.size()));
+  const u32 shared = common_prefix(left, right);
+  if (shared >= max_inline_key_bytes) return right;
+  return right.first(std::min<std::size_t>(shared + 1, right.size()));
 }
 
 u32 record_bytes(u32 key_suffix_length, u32 value_length) {

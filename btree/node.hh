@@ -27,16 +27,19 @@
 
 #include "be/base/error.hh"
 #include "btree/key_order.hh"
+#include "btree/long_key.hh"
 #include "btree/node_format.hh"
 #include "pagecache/page_writer.hh"
 
 namespace pleach::btree {
 
-/// RETURNS: the shortest s with left < s <= right (suffix truncation: Bayer & Unterauer 1977). Part
-/// of `right`.
+/// RETURNS: the shortest s with left < s <= right (suffix truncation: Bayer & Unterauer 1977) that
+/// a node can store: part of `right`, or all of it if it is a stub and `left` has its stem.
 /// REQUIRES: left < right.
 cbytes shortest_separator(cbytes left, cbytes right);
 u32 common_prefix(cbytes a, cbytes b);
+/// May a node that cuts this prefix off hold the stored key?
+bool shares_prefix(cbytes stored, cbytes prefix);
 
 /// What all nodes of a tree have in common. Lengths of all keys and values if its leaves are of
 /// format 2; both 0: leaves are slotted.
@@ -113,20 +116,32 @@ class node_view : public page_reader {
   cbytes low_fence() const;
   cbytes high_fence() const;  ///< REQUIRES: has_high_fence()
   bool has_high_fence() const;
-  bool covers(cbytes key) const;        ///< low <= key < high
-  bool covers_below(cbytes key) const;  ///< low < key <= high: the keys just below `key` are here
+  /// low <= key < high. `probe`, here and below: of the key, if it is long (long_key.hh).
+  bool covers(cbytes key, key_probe* probe = nullptr) const;
+  /// low < key <= high: the keys just below `key` are here
+  bool covers_below(cbytes key, key_probe* probe = nullptr) const;
   record at(u32 index) const;
-  /// Writes the full key (prefix + suffix; the low fence for record 0 of an inner node) of `index`
-  /// to `out`.
+  /// Writes the key of `index` as it is stored, with its prefix, to `out`: the low fence for record
+  /// 0 of an inner node, the stub of a long key.
   /// RETURNS: its length.
-  /// REQUIRES: out holds max_key_bytes.
+  /// REQUIRES: out holds max_stored_key_bytes.
   u32 copy_key(u32 index, std::byte* out) const;
-  u32 key_length(u32 index) const;
-  int compare(u32 index, cbytes key) const;  ///< key at index <=> key
+  u32 key_length(u32 index) const;  ///< of what copy_key writes
+  bool has_stub(u32 index) const { return key_length(index) > max_inline_key_bytes; }
+  /// REQUIRES: has_stub(index).
+  value_reference key_extent(u32 index) const;
+  /// RETURNS: the length of the whole key.
+  u64 full_key_length(u32 index) const {
+    return has_stub(index) ? u64{key_extent(index).length} : key_length(index);
+  }
+  /// key at index <=> key
+  int compare(u32 index, cbytes key, key_probe* probe = nullptr) const;
+  /// A stored key, such as a fence, <=> key, in the order of the tree.
+  int compare_fence(cbytes fence, cbytes key, key_probe* probe) const;
   /// Bytes that deleting the record gives back (its slot included, heap units not counted).
   u32 bytes_of(u32 index) const;
 
-  search_result find(cbytes key) const;
+  search_result find(cbytes key, key_probe* probe = nullptr) const;
   /// Hints the CPU at the slot array (about 1 KiB) before the search.
   void prefetch() const;
   /// Hints the CPU at the record that `find(key)` will compare, and at its value. The slot array
@@ -144,7 +159,9 @@ class node_view : public page_reader {
   }
   /// RETURNS: the index of the child whose range holds `key`.
   /// REQUIRES: inner, count() > 0.
-  u32 find_child(cbytes key) const;
+  u32 find_child(cbytes key, key_probe* probe = nullptr) const;
+  /// RETURNS: the index of the child at this address; count() if there is none.
+  u32 slot_of(page_addr child) const;
 
   page_ref right_hint() const;
 
@@ -161,6 +178,7 @@ class node_view : public page_reader {
  private:
   cbytes key_of(u32 index, std::byte* room) const;
   search_result find_registered(u32 begin, cbytes key) const;
+  void tell(key_probe& probe, u32 begin, const search_result& r) const;
 
   const registered_order* order_;
 };
@@ -256,7 +274,7 @@ struct split_point {
               ///< goes right). 0: no split helps, grow the node
   bool insert_right;
   u32 separator_length;
-  std::byte separator[max_key_bytes];
+  std::byte separator[max_stored_key_bytes];
 };
 /// Both halves fit nodes of the same size, the new record included (perhaps after `compact(...,
 /// &key)`: ask room_for_insert again). Always possible if count >= 3 and no record exceeds a
@@ -294,6 +312,10 @@ void merge_nodes(page_writer a, const node_view& b, cbytes separator, bytes scra
 /// counters (root of a tree that lost its last record).
 void make_empty_leaf(page_writer w, convert c = convert::NO);
 
+/// Shows each extent that belongs to the leaf (I2 of long_key.hh): of values and long keys; a value
+/// may have a map.
+template <class Visit>
+void each_extent(const node_view& leaf, Visit&& visit);
 /// Bytes of the record's value, wherever it lies.
 u64 value_bytes_of(const record& r);
 /// REQUIRES: a root.
@@ -304,5 +326,25 @@ void add_to_counts(page_writer root, i64 records, i64 bytes);
 /// RETURNS: ok, or corrupt with the place of first detection in `*why` (static text).
 errc check_node(cbytes page, const char** why = nullptr);
 errc check_page_node(cbytes page);  // signature of cache::page_check
+
+template <class Visit>
+void each_extent(const node_view& leaf, Visit&& visit) {
+  if (leaf.fixed()) return;
+  const cbytes low = leaf.low_fence();
+  bool low_is_known = !is_stub(low);
+  for (u32 i = 0; i < leaf.count(); ++i) {
+    const record r = leaf.at(i);
+    if (r.value_flags & VALUE_INDIRECT) {
+      value_reference ref;
+      std::memcpy(&ref, r.value.data(), sizeof ref);
+      visit(ref);
+    }
+    if (!leaf.has_stub(i)) continue;
+    const value_reference key = leaf.key_extent(i);
+    low_is_known |= i == 0 && is_stub(low) && same_extent(reference_of(low), key);
+    visit(key);
+  }
+  if (!low_is_known) visit(reference_of(low));
+}
 
 }  // namespace pleach::btree

@@ -89,7 +89,7 @@ void rewrite_record(page_writer w, u32 offset, cbytes suffix, u8 key_flags, u8 v
       put_varint(put_varint(put_flags(start, old.flag_bytes, key_flags, value_flags), key_length),
                  value.size());
   const u32 start_length = static_cast<u32>(end - start);
-  std::byte key[max_key_bytes];
+  std::byte key[max_stored_key_bytes];
   if (!suffix.empty()) std::memcpy(key, suffix.data(), suffix.size());
   put_difference(w, offset, start, start_length);
   put_difference(w, offset + start_length, key, key_length);
@@ -134,7 +134,7 @@ room room_for_insert(const node_view& n, cbytes key, u32 value_length, u32 attac
   value_length += attached;
   const u32 key_length = static_cast<u32>(key.size());
   const cbytes prefix = n.prefix();
-  if (starts_with(key, prefix)) [[likely]] {
+  if (shares_prefix(key, prefix)) [[likely]] {
     const u32 length = record_bytes(n, key_length - static_cast<u32>(prefix.size()), value_length);
     const u32 need = occupied(n.size(), length);
     if (n.free_bytes() < need + slot_unit) return room::NONE;
@@ -185,7 +185,7 @@ void insert_at(page_writer w, u32 index, cbytes key, u8 key_flags, u8 value_flag
                cbytes attached, u32 place) {
   const node_view n(w);
   if (n.fixed()) return fixed::insert(w, index, key, value);
-  PLEACH_ASSERT(starts_with(key, n.prefix()) && (attached.empty() || !n.old_version()));
+  PLEACH_ASSERT(shares_prefix(key, n.prefix()) && (attached.empty() || !n.old_version()));
   insert_record(w, index, key.subspan(n.node().prefix_length), key_flags, value_flags,
                 {value, attached}, place);
 }
@@ -204,7 +204,7 @@ void replace_value(page_writer w, u32 index, u8 key_flags, u8 value_flags, cbyte
     rewrite_record(w, offset, span_of(old.key, old.key_length), key_flags, value_flags, stored);
     return;
   }
-  std::byte key[max_key_bytes];
+  std::byte key[max_stored_key_bytes];
   std::memcpy(key, old.key, old.key_length);
   const cbytes suffix = span_of(key, old.key_length);
   u32 heap_begin = n.node().heap_begin, garbage = n.node().garbage, place;
@@ -424,7 +424,7 @@ void make_empty_leaf(page_writer w, convert c) {
     return reset_heap(w);
   }
   // The fences are copied: those of an inner node stand where they will not be looked for.
-  std::byte low[max_key_bytes], high[max_key_bytes];
+  std::byte low[max_stored_key_bytes], high[max_stored_key_bytes];
   const cbytes l = n.low_fence(), h = n.high_fence();
   const bool has_high = n.has_high_fence();
   put_bytes(low, l);

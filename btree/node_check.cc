@@ -79,8 +79,11 @@ class checker {
     if (!take_item(h.low_offset, h.low_length)) return "low fence";
     if (!n_.has_high_fence() && h.high_length != 0) return "high fence";
     if (!take_item(h.high_offset, h.high_length)) return "high fence";
+    for (cbytes fence : {n_.low_fence(), n_.high_fence()})
+      if (is_stub(fence) && (!bytewise() || !sound_key_reference(reference_of(fence))))
+        return "key extent";
     if (n_.has_high_fence() &&
-        (bytewise() ? compare_keys(n_.low_fence(), n_.high_fence()) >= 0 : h.high_length == 0))
+        (bytewise() ? !may_precede(n_.low_fence(), n_.high_fence()) : h.high_length == 0))
       return "fence order";
     if (!n_.cuts_prefix() && h.prefix_length != 0) return "prefix";
     if (!shares_low(h) && !take_item(h.prefix_offset, h.prefix_length)) return "prefix";
@@ -95,7 +98,7 @@ class checker {
       const u32 offset = (word & 0xffff) << shift_;
       parsed r;
       if (!parse_bounded(offset, r)) return "record bounds";
-      if (r.key_length + h.prefix_length > max_key_bytes) return "key length";
+      if (const char* e = check_key_length(r)) return e;
       if (!take(offset, r.bytes())) return "overlapping records";
       if (stored_head(n_.shape().flags, r.key, r.key_length) != word >> 16) return "slot head";
       if (const char* e = check_value(r)) return e;
@@ -109,25 +112,46 @@ class checker {
         if (suffix.empty()) return "empty key";
         continue;  // its order is for the verifier, who has the comparator
       }
-      if (i > first && compare_keys(before, suffix) >= 0) return "key order";
+      if (i > first && !precedes(before, suffix)) return "key order";
       if (i == first && !above_low(i)) return "key below the low fence";
       before = suffix;
     }
     const bool has_keys = h.count > (leaf_ ? 0 : 1);
     if (has_keys && bytewise() && n_.has_high_fence() &&
-        n_.compare(h.count - 1u, n_.high_fence()) >= 0)
+        !may_precede(key_at(h.count - 1u), n_.high_fence()))
       return "key above the high fence";
     return nullptr;
   }
 
-  bool above_low(u32 i) const {
-    const int c = n_.compare(i, n_.low_fence());
-    return leaf_ ? c >= 0 : c > 0;
+  /// The key at `i` as it is stored; until the next call.
+  cbytes key_at(u32 i) { return span_of(room_, n_.copy_key(i, room_)); }
+
+  bool above_low(u32 i) {
+    const cbytes key = key_at(i), low = n_.low_fence();
+    return (leaf_ && compare_keys(key, low) == 0) || may_precede(low, key);
+  }
+
+  const char* check_key_length(const parsed& r) const {
+    const u32 prefix = n_.node().prefix_length, length = r.key_length + prefix;
+    if (length <= max_inline_key_bytes) return nullptr;
+    if (length != max_stored_key_bytes || prefix > max_prefix_bytes || !bytewise())
+      return "key length";
+    value_reference extent;
+    std::memcpy(&extent, r.key + r.key_length - sizeof extent, sizeof extent);
+    return sound_key_reference(extent) ? nullptr : "key extent";
+  }
+
+  /// Two neighbours, both without the prefix.
+  bool precedes(cbytes a, cbytes b) const {
+    const u32 stem =
+        max_inline_key_bytes - std::min<u32>(n_.node().prefix_length, max_inline_key_bytes);
+    if (a.size() <= stem || b.size() <= stem) return compare_keys(a, b) < 0;
+    const int c = std::memcmp(a.data(), b.data(), stem);
+    return c < 0 || (c == 0 && compare_keys(a, b) != 0);
   }
 
   const char* check_value(const parsed& r) const {
     const u8 key_flags = r.key_flags(), flags = r.value_flags();
-    // KEY_INDIRECT is reserved: no version writes it yet.
     const u8 known = flag_bytes_ == 1 ? KEY_CHECKSUM | KEY_USER_FLAGS : 0;
     if ((key_flags & ~known) != 0) return "key flags";
     if (!leaf_) {
@@ -186,7 +210,8 @@ class checker {
 
   bool take_item(u32 offset, u32 length) {
     if (length == 0) return offset == 0;
-    return length <= max_key_bytes && take(offset, length);
+    const bool possible = length <= max_inline_key_bytes || length == max_stored_key_bytes;
+    return possible && take(offset, length);
   }
 
   /// Marks the units of an item.
@@ -218,6 +243,7 @@ class checker {
   u32 flag_bytes_ = 2;
   u64 taken_bytes_ = 0;
   u64 taken_[65536 / 64 + 1];
+  std::byte room_[max_stored_key_bytes];
 };
 
 }  // namespace

@@ -47,6 +47,11 @@
 // `prefix_length` is what the fences share: every key begins with it, and stores it all the same,
 // whether the tree cuts prefixes off or not.
 //
+// A key over 1024 bytes is stored as its stub: the first 1024 bytes and a value_reference to the
+// extent that holds all of it (count 1; checksum: XXH3-64 of the key). Keys, separators and fences
+// of exactly 1056 bytes (prefix included) are stubs; there are none of 1025 to 1055. In a node with
+// a stub the prefix has 1022 bytes at most.
+//
 // Format 4, inner with aggregates: as format 1, for the inner nodes of trees with TREE_COUNTED; the
 // value of a record is a 12-byte child reference and a 24-byte child_aggregate.
 //
@@ -97,7 +102,7 @@ enum node_flag : u16 {
 };
 inline constexpr u16 tree_node_flags = NO_PREFIX | NO_TRUNCATION | NO_BYTE_ORDER;
 enum key_flag : u8 {
-  KEY_INDIRECT = 1,
+  // 1 is reserved: the length of what is stored says whether it is a stub
   KEY_CHECKSUM = 2,   ///< format 3: 4 bytes are attached
   KEY_USER_FLAGS = 4  ///< format 3: 1 byte is attached
 };
@@ -151,7 +156,12 @@ inline constexpr u32 max_fixed_places = 65535;
 /// Longer records stay slotted: their headers are little beside them, and moving them costs more
 /// log than moving slots (doc/performance.md).
 inline constexpr u32 max_fixed_record_bytes = 48;
-inline constexpr u32 max_key_bytes = 1024;        ///< inline keys
+inline constexpr u32 max_key_bytes = 1u << 20;
+inline constexpr u32 max_inline_key_bytes =
+    1024;  ///< of longer keys nodes store stubs (long_key.hh)
+inline constexpr u32 max_stored_key_bytes = max_inline_key_bytes + sizeof(value_reference);
+/// So that the heads of stubs are bytes of their keys.
+inline constexpr u32 max_prefix_bytes = max_inline_key_bytes - 2;
 inline constexpr u32 max_integer_bytes = 16;      ///< keys of trees of integers
 inline constexpr u32 max_value_bytes = 64u << 20;
 inline constexpr u32 root_blocks = 1;             ///< a root keeps its address and its 4 KiB

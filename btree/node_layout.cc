@@ -71,7 +71,7 @@ void choose_prefix(blueprint& b, cbytes stored, const cbytes* extra, u32 budget)
   u32 shared = fence_prefix(b.low, b.high, b.has_high);
   if (extra != nullptr) shared = std::min(shared, common_prefix(b.low.first(shared), *extra));
   b.prefix = b.low.first(shared);
-  if (shared >= stored.size() || (extra != nullptr && !starts_with(*extra, stored))) return;
+  if (shared >= stored.size() || (extra != nullptr && !shares_prefix(*extra, stored))) return;
   const u32 with_shorter = b.total_bytes();
   if (with_shorter <= budget && with_shorter <= b.capacity()) return;
   b.prefix = stored;

@@ -49,8 +49,23 @@ inline u32 lower_head(const std::byte* s, u32 begin, u32 end, u32 head) {
 
 constexpr u32 fetched_at_once = 16;
 
-/// Search of `suffix` among slots [begin, count).
-search_result find_suffix(const node_view& n, u32 begin, const std::byte* suffix, u32 length) {
+/// A stub, `stem` of whose bytes are stored in front of the reference, <=> the key with this
+/// suffix.
+[[gnu::noinline]] int against_stub(const parsed& r, u32 stem, const std::byte* suffix, u32 length,
+                                   key_probe* probe) {
+  const u32 shared = std::min(stem, length);
+  const int c = shared != 0 ? std::memcmp(r.key, suffix, shared) : 0;
+  if (c != 0) return c;
+  if (length <= stem) return 1;  // the beginning of the long key
+  PLEACH_ASSERT(probe != nullptr);
+  value_reference extent;
+  std::memcpy(&extent, r.key + stem, sizeof extent);
+  return probe->against(extent);
+}
+
+/// Search of `suffix`, which stands behind `prefix` bytes of the key, among slots [begin, count).
+search_result find_suffix(const node_view& n, u32 begin, u32 prefix, const std::byte* suffix,
+                          u32 length, key_probe* probe) {
   const std::byte* const s = slots(n);
   const std::byte* const base = n.base();
   const u32 shift = unit_shift(n.size()), count = n.count(), flags = flag_bytes(n);
@@ -58,8 +73,11 @@ search_result find_suffix(const node_view& n, u32 begin, const std::byte* suffix
   u32 low = lower_head(s, begin, count, head);
   if (low == count || head_at(s, low) != head) return {low, false};
 
+  const u32 stem = max_inline_key_bytes - prefix;
   const auto against = [&](u32 index) {
     const parsed r = parse(base + ((slot_word(s, index) & 0xffff) << shift), flags);
+    if (r.key_length > stem) [[unlikely]]
+      return against_stub(r, stem, suffix, length, probe);
     return compare_bytes(r.key, r.key_length, suffix, length);
   };
   if (low + 1 == count || head_at(s, low + 1) != head) {
@@ -81,7 +99,7 @@ search_result find_suffix(const node_view& n, u32 begin, const std::byte* suffix
 }
 
 /// Slots from `begin` on. Handles keys that do not share the prefix.
-inline search_result find_from(const node_view& n, u32 begin, cbytes key) {
+inline search_result find_from(const node_view& n, u32 begin, cbytes key, key_probe* probe) {
   const node_header& h = n.node();
   const u32 prefix = h.prefix_length, length = static_cast<u32>(key.size());
   if (prefix != 0) {
@@ -90,7 +108,7 @@ inline search_result find_from(const node_view& n, u32 begin, cbytes key) {
     if (c < 0 || (c == 0 && length < prefix)) return {std::min(begin, n.count()), false};
     if (c > 0) return {n.count(), false};
   }
-  return find_suffix(n, begin, key.data() + prefix, length - prefix);
+  return find_suffix(n, begin, prefix, key.data() + prefix, length - prefix, probe);
 }
 
 }  // namespace
@@ -109,14 +127,18 @@ bool node_view::has_high_fence() const {
   return (node().node_flags & NO_HIGH_FENCE) == 0;
 }
 
-bool node_view::covers(cbytes key) const {
-  const registered_order* order = PLEACH_PLANTED("covers_ignores_order") ? nullptr : order_;
-  return compare_in(order, low_fence(), key) <= 0 &&
-         (!has_high_fence() || compare_in(order, key, high_fence()) < 0);
+int node_view::compare_fence(cbytes fence, cbytes key, key_probe* probe) const {
+  if (order_ != nullptr && !PLEACH_PLANTED("covers_ignores_order")) [[unlikely]]
+    return compare_registered(*order_, fence, key);
+  return compare_stored(fence, key, probe);
 }
-bool node_view::covers_below(cbytes key) const {
-  return compare_in(order_, low_fence(), key) < 0 &&
-         (!has_high_fence() || compare_in(order_, key, high_fence()) <= 0);
+bool node_view::covers(cbytes key, key_probe* probe) const {
+  return compare_fence(low_fence(), key, probe) <= 0 &&
+         (!has_high_fence() || compare_fence(high_fence(), key, probe) > 0);
+}
+bool node_view::covers_below(cbytes key, key_probe* probe) const {
+  return compare_fence(low_fence(), key, probe) < 0 &&
+         (!has_high_fence() || compare_fence(high_fence(), key, probe) >= 0);
 }
 
 record node_view::at(u32 index) const {
@@ -160,27 +182,39 @@ u32 node_view::key_length(u32 index) const {
   return node().prefix_length + parse_at(*this, index).key_length;
 }
 
-int node_view::compare(u32 index, cbytes key) const {
+value_reference node_view::key_extent(u32 index) const {
+  if (index == 0 && !is_leaf()) return reference_of(low_fence());
+  const parsed r = parse_at(*this, index);
+  value_reference extent;
+  std::memcpy(&extent, r.key + r.key_length - sizeof extent, sizeof extent);
+  return extent;
+}
+
+int node_view::compare(u32 index, cbytes key, key_probe* probe) const {
   if (fixed()) {
     const fixed::row r(*this);
     return compare_keys(span_of(r.key(index), r.key_bytes), key);
   }
   if (order_ != nullptr) [[unlikely]] {
-    std::byte room[max_key_bytes];
+    std::byte room[max_stored_key_bytes];
     return compare_registered(*order_, key_of(index, room), key);
   }
-  if (index == 0 && !is_leaf()) return compare_keys(low_fence(), key);
+  if (index == 0 && !is_leaf()) return compare_stored(low_fence(), key, probe);
   const cbytes p = prefix();
   const std::size_t shared = std::min(p.size(), key.size());
   const int c = shared ? std::memcmp(p.data(), key.data(), shared) : 0;
   if (c != 0) return c;
   if (key.size() < p.size()) return 1;
   const parsed r = parse_at(*this, index);
-  return compare_bytes(r.key, r.key_length, key.data() + p.size(),
-                       static_cast<u32>(key.size() - p.size()));
+  const std::byte* const suffix = key.data() + p.size();
+  const u32 length = static_cast<u32>(key.size() - p.size());
+  const u32 stem = max_inline_key_bytes - static_cast<u32>(p.size());
+  if (r.key_length > stem) [[unlikely]]
+    return against_stub(r, stem, suffix, length, probe);
+  return compare_bytes(r.key, r.key_length, suffix, length);
 }
 
-/// The full key of `index`, where it lies or in `room`, which holds max_key_bytes.
+/// The full key of `index`, where it lies or in `room`, which holds max_stored_key_bytes.
 cbytes node_view::key_of(u32 index, std::byte* room) const {
   if (index == 0 && !is_leaf()) return low_fence();
   if (node().prefix_length != 0) return span_of(room, copy_key(index, room));
@@ -203,17 +237,31 @@ search_result node_view::find_registered(u32 begin, cbytes key) const {
   return {low, low < count() && compare(low, key) == 0};
 }
 
-search_result node_view::find(cbytes key) const {
+/// How the stubs from slot `begin` on compare with the key of the probe, which has been sought
+/// here.
+void node_view::tell(key_probe& probe, u32 begin, const search_result& r) const {
+  if (probe.asks()) return;
+  std::byte room[max_stored_key_bytes];
+  for (u32 i = begin; i < count(); ++i)
+    if (has_stub(i)) probe.learn({room, copy_key(i, room)}, i, r.index, r.found);
+}
+
+search_result node_view::find(cbytes key, key_probe* probe) const {
   if (fixed()) return fixed::find(*this, key);
   if (order_ != nullptr) [[unlikely]]
     return find_registered(0, key);
-  if (is_leaf()) [[likely]]
-    return find_from(*this, 0, key);
+  if (is_leaf()) [[likely]] {
+    const search_result r = find_from(*this, 0, key, probe);
+    if (probe != nullptr) [[unlikely]]
+      tell(*probe, 0, r);
+    return r;
+  }
   // The first key of an inner node is the low fence, whatever its (empty) suffix and head say.
   if (count() == 0) return {0, false};
-  const search_result r = find_from(*this, 1, key);
+  const search_result r = find_from(*this, 1, key, probe);
+  if (probe != nullptr) tell(*probe, 1, r);
   if (r.index != 1 || r.found) return r;
-  const int c = compare_keys(low_fence(), key);
+  const int c = compare_stored(low_fence(), key, probe);
   return c >= 0 ? search_result{0, c == 0} : r;
 }
 
@@ -248,10 +296,19 @@ aggregate node_view::child_sum(u32 index) const {
   return {load_le<u64>(at), load_le<u64>(at + 8), load_le<u64>(at + 16)};
 }
 
-u32 node_view::find_child(cbytes key) const {
+u32 node_view::find_child(cbytes key, key_probe* probe) const {
   if (count() == 1) return 0;
-  const search_result r = order_ == nullptr ? find_from(*this, 1, key) : find_registered(1, key);
+  const search_result r =
+      order_ == nullptr ? find_from(*this, 1, key, probe) : find_registered(1, key);
+  if (probe != nullptr) [[unlikely]]
+    tell(*probe, 1, r);
   return r.found ? r.index : r.index - 1;
+}
+
+u32 node_view::slot_of(page_addr address) const {
+  u32 i = 0;
+  while (i < count() && child(i).addr != address) ++i;
+  return i;
 }
 
 page_ref node_view::right_hint() const {

@@ -32,7 +32,8 @@ class splitter {
   splitter(const node_view& n, cbytes key, u32 index, u32 value_length)
       : n_(n), key_(key), index_(index), count_(n.count()), stored_(n.node().prefix_length) {
     const u32 shared = fence_prefix(n.low_fence(), n.high_fence(), n.has_high_fence());
-    cut_ = starts_with(key, n.prefix()) ? stored_ : common_prefix(n.low_fence().first(shared), key);
+    cut_ =
+        shares_prefix(key, n.prefix()) ? stored_ : common_prefix(n.low_fence().first(shared), key);
     const u32 suffix = static_cast<u32>(key.size()) - cut_;
     new_bytes_ = slot_unit + occupied(n.size(), record_bytes(n, suffix, value_length));
     capacity_ = n.payload_end() - slot_area_begin;
@@ -91,9 +92,17 @@ class splitter {
     if (new_goes_right(position)) return {left.stored, total_.cut - left.cut + new_bytes_};
     return {left.cut + new_bytes_, total_.stored - left.stored};
   }
+  /// Bytes that the first record of a right inner node loses: its key becomes the low fence.
+  u32 first_key_bytes(u32 position) const {
+    if (n_.is_leaf()) return 0;
+    const u32 first = index_of(position), prefix = new_goes_right(position) ? cut_ : stored_;
+    const u32 value = parse_at(n_, first).value_length;
+    return bytes_of(first, prefix) - slot_unit - occupied(n_.size(), record_bytes(n_, 0, value));
+  }
   bool fits(u32 position, const sums& left) const {
-    const auto [l, r] = sides(position, left);
-    std::byte a[max_key_bytes], b[max_key_bytes];
+    auto [l, r] = sides(position, left);
+    r -= first_key_bytes(position);
+    std::byte a[max_stored_key_bytes], b[max_stored_key_bytes];
     const u32 fence = occupied(n_.size(), static_cast<u32>(separator(position, a, b).size()));
     return l + low_ + fence <= capacity_ && r + high_ + fence <= capacity_;
   }
@@ -128,7 +137,7 @@ class splitter {
       if (near_middle && distance > all / 5) continue;
       u32 length = 0;
       if (near_middle) {
-        std::byte a[max_key_bytes], b[max_key_bytes];
+        std::byte a[max_stored_key_bytes], b[max_stored_key_bytes];
         length = static_cast<u32>(separator(position, a, b).size());
       }
       const bool better =
@@ -143,7 +152,7 @@ class splitter {
 
   split_point point(u32 position) const {
     split_point s{};
-    std::byte a[max_key_bytes], b[max_key_bytes];
+    std::byte a[max_stored_key_bytes], b[max_stored_key_bytes];
     const cbytes key = separator(position, a, b);
     s.index = index_of(position);
     s.insert_right = new_goes_right(position);

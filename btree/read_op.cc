@@ -29,6 +29,7 @@ void read_op::prepare(tree& t, seek mode, cbytes key, const sink& to, leaf_cooki
   need_ = suspect_ = {};
   bad_ = {};
   restarts_ = moves_ = 0;
+  long_.reset();
 }
 
 sm::step read_op::tick(phase p) noexcept {
@@ -45,6 +46,10 @@ sm::step read_op::tick(phase p) noexcept {
       return load();
     case LOADED:
       return loaded();
+    case KEY:
+      return key();
+    case KEY_READ:
+      return key_read();
     case FOUND:
       return found();
     case EXTENT:
@@ -64,16 +69,24 @@ sm::step read_op::init() {
   ++tree_->ctx->stats.reads;
   if (errc e = tree_->ctx->engine.health(); !is_ok(e)) return fail(e);
   if (tree_->dropped) return fail(errc::tree_closed);
-  if (key_.size() > max_key_bytes) return fail(errc::key_too_large);
+  if (std::max(key_.size(), bound_.size()) > max_key_bytes_of(*tree_))
+    return fail(errc::key_too_large);
+  if (is_long(key_)) long_parts().probe.begin(key_);
+  if (is_long(bound_)) long_parts().bound.begin(bound_);
   if (below_ && key_.empty()) return fail(errc::not_found);  // nothing is below the empty key
   return go(DOWN);
 }
 
 /// Does the page's range hold what is sought? `below_` seeks the greatest key < key_.
-static bool in_range(const node_view& n, cbytes key, bool below, bool rightmost) {
+static bool in_range(const node_view& n, cbytes key, bool below, bool rightmost, key_probe* probe) {
   if (PLEACH_PLANTED("stale_page_trusted")) return true;
   if (rightmost) return !n.has_high_fence();
-  return below ? n.covers_below(key) : n.covers(key);
+  return below ? n.covers_below(key, probe) : n.covers(key, probe);
+}
+
+long_keys& read_op::long_parts() {
+  if (!long_) long_ = std::make_unique<long_keys>();
+  return *long_;
 }
 
 /// RETURNS: the leaf that the caller's cookie names, if it holds what is sought; else null.
@@ -81,7 +94,14 @@ cache::descriptor* read_op::by_cookie() {
   near_tried_ = true;
   if (near_->empty()) return nullptr;
   cache::descriptor* leaf = near_->leaf(*tree_);
-  if (leaf != nullptr && in_range(tree_->view(*leaf), key_, below_, rightmost_)) {
+  const bool holds =
+      leaf != nullptr && in_range(tree_->view(*leaf), key_, below_, rightmost_, probe());
+  if (holds && probe() != nullptr) tree_->view(*leaf).find(key_, probe());
+  if (asks(probe())) {  // again when that is known
+    near_tried_ = false;
+    return nullptr;
+  }
+  if (holds) {
     ++tree_->ctx->stats.cookie_hits;
     tree_->ctx->pages.count_hit(*leaf);
     return leaf;
@@ -96,6 +116,7 @@ sm::step read_op::down() {
   if (near_ != nullptr && !near_tried_) {
     page_ = by_cookie();
     if (page_ != nullptr) return go(FOUND);
+    if (asks(probe())) return go(KEY);
   }
   if (held_ != nullptr && opening_ != tree_->ctx->opening) {
     // The page that was waited for may have been cut off meanwhile.
@@ -116,8 +137,9 @@ sm::step read_op::down() {
   for (bool trusted = false;; trusted = true) {
     node_view n = tree_->view(*d);
     n.prefetch();
-    if (!trusted && (n.header().tree_id != tree_->id || !in_range(n, key_, below_, rightmost_)))
-      return give_up_or_restart();
+    if (!trusted &&
+        (n.header().tree_id != tree_->id || !in_range(n, key_, below_, rightmost_, probe())))
+      return asks(probe()) ? go(KEY) : give_up_or_restart();
     if (n.is_leaf()) {
       page_ = d;
       return go(FOUND);
@@ -126,11 +148,12 @@ sm::step read_op::down() {
     if (rightmost_) {
       i = n.count() - 1;
     } else if (below_) {
-      u32 at = n.find(key_).index;
+      u32 at = n.find(key_, probe()).index;
       i = at == 0 ? 0 : at - 1;
     } else {
-      i = n.find_child(key_);
+      i = n.find_child(key_, probe());
     }
+    if (asks(probe())) return go(KEY);
     if (ahead_ != nullptr) {
       passed_ = n.level() == 1;
       if (passed_) ahead_->at(*d, i);
@@ -167,7 +190,8 @@ sm::step read_op::load() {
 /// Once for each leaf: after this the pages of the descent may be gone, but for the pinned one.
 void read_op::load_ahead() {
   passed_ = false;
-  ahead_->go(*tree_->ctx, !downward(), bounded_ ? &bound_ : nullptr, tree_->order);
+  ahead_->go(*tree_->ctx, !downward(), bounded_ && !is_long(bound_) ? &bound_ : nullptr,
+             tree_->order);
 }
 
 sm::step read_op::loaded() {
@@ -206,20 +230,17 @@ sm::step read_op::move_to_fence(const node_view& leaf) {
     bad_ = tree_->root.addr;
     return fail(errc::corrupt);
   }
+  if (downward() ? leaf.low_fence().empty() : !leaf.has_high_fence()) return fail(errc::not_found);
+  const cbytes fence = downward() ? leaf.low_fence() : leaf.high_fence();
+  const int c = bounded_ ? leaf.compare_fence(fence, bound_, bound_probe()) : downward() ? 1 : -1;
+  if (asks(bound_probe())) return go(KEY);
+  if (downward() ? c <= 0 : c >= 0) return fail(errc::not_found);
+  if (!follow_fence(fence)) return go(KEY);
   if (downward()) {
-    cbytes low = leaf.low_fence();
-    if (low.empty() || (bounded_ && tree_->compare(low, bound_) <= 0)) return fail(errc::not_found);
-    std::memcpy(fence_, low.data(), low.size());
-    key_ = {fence_, low.size()};
     below_ = true;
     rightmost_ = false;
     mode_ = seek::BEFORE;
   } else {
-    if (!leaf.has_high_fence()) return fail(errc::not_found);
-    cbytes high = leaf.high_fence();
-    if (bounded_ && tree_->compare(high, bound_) >= 0) return fail(errc::not_found);
-    std::memcpy(fence_, high.data(), high.size());
-    key_ = {fence_, high.size()};
     mode_ = seek::AT_LEAST;
   }
   if (held_) tree_->ctx->pages.unpin(*held_);
@@ -228,12 +249,44 @@ sm::step read_op::move_to_fence(const node_view& leaf) {
   return go(DOWN);
 }
 
+/// The fence becomes the key that is sought.
+/// RETURNS: false if it is a long one, which must be loaded first.
+bool read_op::follow_fence(cbytes fence) {
+  if (is_stub(fence)) return long_parts().follow(fence, key_);
+  std::memcpy(fence_, fence.data(), fence.size());
+  key_ = {fence_, fence.size()};
+  return true;
+}
+
+/// What the search needs of long keys is read without a page in hand.
+sm::step read_op::key() {
+  cache::page_cache& pages = tree_->ctx->pages;
+  if (held_) pages.unpin(*held_);
+  held_ = nullptr;
+  if (!grant_.held) {
+    u64 units = std::max<u64>(tree_->ctx->max_node_blocks, txn::extent_chunk_blocks);
+    if (!pages.grants().take(grant_, *this, units)) return wait(KEY, "page frames");
+  }
+  return sub(long_->reader.next(*tree_->ctx, probe(), bound_probe()), KEY_READ);
+}
+
+sm::step read_op::key_read() {
+  const errc code = long_->reader.take();
+  if (tree_->dropped) return fail(errc::tree_closed);
+  if (is_ok(code)) return go(DOWN);
+  if (failure_stands(code, long_->reader.extent(), suspect_, bad_)) return fail(code);
+  // It is deleted, and made anew, faster than it can be read.
+  if (++restarts_ > restart_limit) return fail(errc::conflict);
+  return go(DOWN);
+}
+
 sm::step read_op::found() {
   node_view leaf = tree_->view(*page_);
   u32 count = leaf.count();
   search_result r = rightmost_         ? search_result{count, false}
-                    : near_ == nullptr ? leaf.find(key_)
-                                       : find_near(leaf, near_->slot, key_);
+                    : near_ == nullptr ? leaf.find(key_, probe())
+                                       : find_near(leaf, near_->slot, key_, probe());
+  if (asks(probe())) return go(KEY);
   u32 i = r.index;
   if (near_ != nullptr) near_->set(*tree_, *page_, i);
   switch (mode_) {
@@ -258,7 +311,12 @@ sm::step read_op::found() {
       break;
   }
   if (i >= count) return move_to_fence(leaf);
-  if (bounded_ && out_of_bound(leaf, i)) return fail(errc::not_found);
+  if (bounded_) {
+    const bool out_of = out_of_bound(leaf, i);
+    if (asks(bound_probe())) return go(KEY);
+    if (out_of) return fail(errc::not_found);
+  }
+  if (to_.key && leaf.has_stub(i) && !long_parts().reader.have(leaf.key_extent(i))) return go(KEY);
   out.lsn = page_->last_lsn;
   if (!record_sound(*tree_, leaf, i)) {
     ++tree_->ctx->stats.bad_sums;
@@ -274,10 +332,12 @@ sm::step read_op::found() {
     std::memcpy(&reference_, rec.value.data(), sizeof reference_);
     // Should the extent change under the read, the search goes on from the found record in the same
     // direction: the record may be gone by then, others behind it are not.
-    if (mode_ != seek::EXACT) mode_ = downward() ? seek::AT_MOST : seek::AT_LEAST;
-    u32 length = leaf.copy_key(i, fence_);
-    key_ = {fence_, length};
-    below_ = rightmost_ = false;
+    if (!leaf.has_stub(i)) {  // from there the same search finds it, or others behind it
+      if (mode_ != seek::EXACT) mode_ = downward() ? seek::AT_MOST : seek::AT_LEAST;
+      u32 length = leaf.copy_key(i, fence_);
+      key_ = {fence_, length};
+      below_ = rightmost_ = false;
+    }
     if (passed_) load_ahead();
     return go(EXTENT);
   }
@@ -287,7 +347,7 @@ sm::step read_op::found() {
 }
 
 bool read_op::out_of_bound(const node_view& leaf, u32 i) const {
-  int c = leaf.compare(i, bound_);
+  int c = leaf.compare(i, bound_, bound_probe());
   return downward() ? c < 0 : c >= 0;
 }
 
@@ -296,7 +356,9 @@ errc read_op::show(cbytes value) const {
 }
 
 errc read_op::deliver(const node_view& leaf, u32 i) {
-  if (to_.key) {
+  if (to_.key && leaf.has_stub(i)) {
+    *to_.key = long_->reader.key();
+  } else if (to_.key) {
     to_.key->resize(leaf.key_length(i));
     leaf.copy_key(i, reinterpret_cast<std::byte*>(to_.key->data()));
   }

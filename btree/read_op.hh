@@ -7,9 +7,11 @@
 //         if page does not cover key: goto restart            # a split or unlink went by
 //         page = child of page that holds key
 //         if page is not resident: await grant; await load
+//         a comparison with a stub that bytes do not decide: await it; goto restart
 //       leaf: if it has no record in the direction:
 //         key = its fence in that direction; goto restart      # or not_found at the tree's edge,
 //                                                              # or at the caller's bound
+//       a long key that is wanted, or a fence that is one: await its load; goto restart
 //       copy the record out; await the extent if the value is indirect
 //
 // A step of a sequence also starts the loads of the leaves that come next (read_ahead.hh): when it
@@ -23,6 +25,7 @@
 #include <string>
 
 #include "btree/cookie.hh"
+#include "btree/key_op.hh"
 #include "btree/read_ahead.hh"
 #include "btree/tree.hh"
 #include "btree/value_read_op.hh"
@@ -69,17 +72,19 @@ struct value_range {
   value_reference value{};  ///< see identify()
 };
 
-#define PLEACH_READ_PHASES(X)                           \
-  X(INIT, NOWAIT, DOWN, CLEANUP)                        \
-  X(DOWN, NOWAIT, RESTART, ADMIT, LOAD, FOUND, CLEANUP) \
-  X(RESTART, WAIT, DOWN, CLEANUP)                       \
-  X(ADMIT, WAIT, LOAD, CLEANUP)                         \
-  X(LOAD, WAIT, LOADED, CLEANUP)                        \
-  X(LOADED, NOWAIT, DOWN, RESTART, CLEANUP)             \
-  X(FOUND, NOWAIT, DOWN, EXTENT, CLEANUP)               \
-  X(EXTENT, WAIT, EXTENT, EXTENT_READ, CLEANUP)         \
-  X(EXTENT_READ, NOWAIT, DOWN, CLEANUP)                 \
-  X(CLEANUP, NOWAIT, DONE)                              \
+#define PLEACH_READ_PHASES(X)                                \
+  X(INIT, NOWAIT, DOWN, CLEANUP)                             \
+  X(DOWN, NOWAIT, RESTART, ADMIT, LOAD, KEY, FOUND, CLEANUP) \
+  X(RESTART, WAIT, DOWN, CLEANUP)                            \
+  X(ADMIT, WAIT, LOAD, CLEANUP)                              \
+  X(LOAD, WAIT, LOADED, CLEANUP)                             \
+  X(LOADED, NOWAIT, DOWN, RESTART, CLEANUP)                  \
+  X(KEY, WAIT, KEY, KEY_READ, CLEANUP)                       \
+  X(KEY_READ, NOWAIT, DOWN, CLEANUP)                         \
+  X(FOUND, NOWAIT, DOWN, KEY, EXTENT, CLEANUP)               \
+  X(EXTENT, WAIT, EXTENT, EXTENT_READ, CLEANUP)              \
+  X(EXTENT_READ, NOWAIT, DOWN, CLEANUP)                      \
+  X(CLEANUP, NOWAIT, DONE)                                   \
   X(DONE, NOWAIT)
 
 class read_op final : public sm::machine<read_op> {
@@ -124,6 +129,8 @@ class read_op final : public sm::machine<read_op> {
   sm::step admit();
   sm::step load();
   sm::step loaded();
+  sm::step key();
+  sm::step key_read();
   sm::step found();
   sm::step extent();
   sm::step extent_read();
@@ -132,6 +139,10 @@ class read_op final : public sm::machine<read_op> {
   cache::descriptor* by_cookie();
   sm::step give_up_or_restart();
   sm::step move_to_fence(const node_view& leaf);
+  bool follow_fence(cbytes fence);
+  long_keys& long_parts();
+  key_probe* probe() const { return is_long(key_) ? &long_->probe : nullptr; }
+  key_probe* bound_probe() const { return is_long(bound_) ? &long_->bound : nullptr; }
   bool downward() const {
     return mode_ == seek::AT_MOST || mode_ == seek::BEFORE || mode_ == seek::LAST;
   }
@@ -162,7 +173,8 @@ class read_op final : public sm::machine<read_op> {
   u32 moves_ = 0;  ///< to the next leaf, since there was no record in this one
   value_read_op value_op_;
   value_reference reference_;
-  std::byte fence_[max_key_bytes];
+  std::unique_ptr<long_keys> long_;
+  std::byte fence_[max_stored_key_bytes];
 };
 
 }  // namespace pleach::btree

@@ -127,13 +127,7 @@ sm::step reclaim_op::loaded() {
 }
 
 void reclaim_op::collect_extents(const node_view& leaf) {
-  for (u32 i = 0; i < leaf.count(); ++i) {
-    record r = leaf.at(i);
-    if (!(r.value_flags & VALUE_INDIRECT)) continue;
-    value_reference ref;
-    std::memcpy(&ref, r.value.data(), sizeof ref);
-    frees_.push_back(page_addr(ref.run));
-  }
+  each_extent(leaf, [&](const value_reference& ref) { frees_.push_back(page_addr(ref.run)); });
 }
 
 /// Is there a record with a map in the pinned leaves? One of them is freed at a time.
@@ -164,8 +158,19 @@ sm::step reclaim_op::mapped() {
   }
   frees_.push_back(page_addr(mapped_.run));
   for (page_addr run : value_op_.map().runs) frees_.push_back(run);
+  if (const value_reference* key = mapped_key()) frees_.push_back(page_addr(key->run));
   log_bytes_ = mapped_leaf_->size();
   return go(ALLOC);
+}
+
+/// RETURNS: the extent of the key of the record with a map, if it goes with the record; else null.
+const value_reference* reclaim_op::mapped_key() {
+  const node_view leaf(mapped_leaf_->reader());
+  if (!leaf.has_stub(mapped_index_)) return nullptr;
+  mapped_key_ = leaf.key_extent(mapped_index_);
+  const bool is_fence =
+      is_stub(leaf.low_fence()) && same_extent(reference_of(leaf.low_fence()), mapped_key_);
+  return is_fence ? nullptr : &mapped_key_;
 }
 
 /// Log bytes of the step so far: pages that change, and of each free its record and its bits.
@@ -222,14 +227,11 @@ sm::step reclaim_op::open() {
 /// The extents of the leaf are freed, its records forgotten.
 void reclaim_op::free_records_of(const node_view& leaf) {
   u64 bytes = 0;
-  for (u32 i = 0; i < leaf.count(); ++i) {
-    record r = leaf.at(i);
-    bytes += leaf.key_length(i) + value_bytes_of(r);
-    if (!(r.value_flags & VALUE_INDIRECT)) continue;
-    value_reference ref;
-    std::memcpy(&ref, r.value.data(), sizeof ref);
+  for (u32 i = 0; i < leaf.count(); ++i)
+    bytes += leaf.full_key_length(i) + value_bytes_of(leaf.at(i));
+  each_extent(leaf, [&](const value_reference& ref) {
     tree_->ctx->engine.free_run(space_, {page_addr(ref.run), ref.gen});
-  }
+  });
   forget_records(leaf.count(), bytes);
 }
 
@@ -261,7 +263,10 @@ sm::step reclaim_op::act() {
   if (mapped_leaf_ != nullptr) {
     for (page_addr run : value_op_.map().runs) e.free_run(space_, {run, mapped_.gen});
     e.free_run(space_, {page_addr(mapped_.run), mapped_.gen});
-    forget_records(1, node_view(mapped_leaf_->reader()).key_length(mapped_index_) + mapped_.length);
+    if (const value_reference* key = mapped_key())
+      e.free_run(space_, {page_addr(key->run), key->gen});
+    const node_view leaf(mapped_leaf_->reader());
+    forget_records(1, leaf.full_key_length(mapped_index_) + mapped_.length);
     erase_at(e.write(*mapped_leaf_), mapped_index_);
     out.lsn = e.end(credit_);
     return go(NEXT);

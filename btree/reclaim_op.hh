@@ -65,6 +65,7 @@ class reclaim_op final : public sm::machine<reclaim_op> {
   sm::step mapped();
   sm::step open();
   sm::step act();
+  const value_reference* mapped_key();
   bool find_map();
   u64 credit() const;
   void unpin_path();
@@ -93,6 +94,7 @@ class reclaim_op final : public sm::machine<reclaim_op> {
   txn::space_claim space_;
   txn::alloc_op alloc_op_;
   sm::claim grant_, credit_;
+  value_reference mapped_key_{};
   value_reference mapped_{};  ///< the value with a map that this step frees
   cache::descriptor* mapped_leaf_ = nullptr;  ///< pinned
   u32 mapped_index_ = 0;

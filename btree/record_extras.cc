@@ -59,7 +59,7 @@ bool sums_agree(const tree& t, cbytes key, const record& r) {
 bool record_sound(const tree& t, const node_view& leaf, u32 index) {
   if (!t.key_sums && !t.value_sums) [[likely]]
     return true;
-  std::byte key[max_key_bytes];
+  std::byte key[max_stored_key_bytes];
   const u32 length = leaf.copy_key(index, key);
   return sums_agree(t, {key, length}, leaf.at(index));
 }

@@ -20,7 +20,7 @@ u32 max_inline_record(const tree& t) {
 }
 
 bool goes_to_extent(const tree& t, u64 key_bytes, u64 value_bytes) {
-  return key_bytes + value_bytes + sum_bytes(t) > max_inline_record(t) &&
+  return stored_key_bytes(key_bytes) + value_bytes + sum_bytes(t) > max_inline_record(t) &&
          value_bytes > sizeof(value_reference);
 }
 
@@ -35,6 +35,11 @@ errc check_lengths(const tree& t, cbytes key, u64 value_bytes, length_fault& fau
     return errc::wrong_value_length;
   }
   return errc::ok;
+}
+
+u64 max_key_bytes_of(const tree& t) {
+  return t.order == nullptr && t.key_bytes == 0 && t.id != tree_catalogue ? max_key_bytes
+                                                                          : max_inline_key_bytes;
 }
 
 u32 node_class(const tree& t, u32 key_bytes) {

@@ -24,6 +24,7 @@ struct tree_statistics {
   u64 splits = 0, growths = 0, push_downs = 0, compactions = 0, merges = 0, unlinks = 0,
       pull_ups = 0;
   u64 conversions = 0;  ///< leaves that a rewrite made of the newest version
+  u64 key_reads = 0;    ///< of extents of long keys
   u64 bad_sums = 0;     ///< records read whose checksums do not agree
   u64 empties_kept = 0;
   u64 splits_at_end = 0;   ///< of leaves, for an ascending run: the left one stays full
@@ -97,8 +98,11 @@ struct length_fault {
 };
 /// ERRORS: wrong_key_length, wrong_value_length, with the lengths in `fault`; empty_key.
 errc check_lengths(const tree& t, cbytes key, u64 value_bytes, length_fault& fault);
-/// Blocks of the node class for records with keys up to `key_bytes`: the tree's own, or larger so
-/// that at least eight such keys fit.
+/// RETURNS: the length of the longest key that the tree takes: only trees whose keys vary in length
+/// and are ordered by their bytes have long ones.
+u64 max_key_bytes_of(const tree& t);
+/// Blocks of the node class for records with keys of up to `key_bytes` stored bytes: the tree's
+/// own, or larger so that at least eight such keys fit.
 u32 node_class(const tree& t, u32 key_bytes);
 
 /// Formats the image of an empty root leaf (mkfs, create).

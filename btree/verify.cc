@@ -259,7 +259,7 @@ void verifier::check_page(const expectation& e) {
 
   if (n.is_leaf() || n.aggregated() == counted) check_sum(e, n, where);
   if (order_ != nullptr) check_order(node_view(d->reader(), order_), where);
-  std::byte key[max_key_bytes];
+  std::byte key[max_stored_key_bytes];
   if (n.is_leaf()) {
     totals_.leaves += 1;
     totals_.old_leaves += n.old_version();
@@ -268,10 +268,14 @@ void verifier::check_page(const expectation& e) {
     summed.id = e.id;
     struct extent {
       std::string key;
+      u64 key_hash;
       value_reference ref;
       std::optional<u64> content;
     };
     std::vector<extent> extents;
+    std::vector<std::string> stubs;
+    if (is_stub(n.low_fence())) stubs.push_back(text(n.low_fence()));
+    const bool long_low = !stubs.empty();
     for (u32 i = 0; i < n.count(); ++i) {
       record r = n.at(i);
       u32 length = n.copy_key(i, key);
@@ -282,12 +286,15 @@ void verifier::check_page(const expectation& e) {
       if (record_.key_bytes != 0 && length != record_.key_bytes)
         problem(where, fmt::format("corrupt: a key of {} bytes, the tree's have {}", length,
                                    u32{record_.key_bytes}));
-      tree_bytes_ += length;
+      tree_bytes_ += n.full_key_length(i);
+      const bool is_long = n.has_stub(i);
+      const u64 key_hash = is_long ? u64{n.key_extent(i).checksum} : hash64({key, length});
+      if (is_long) stubs.push_back(text({key, length}));
       if (r.value_flags & VALUE_INDIRECT) {
         value_reference ref;
         std::memcpy(&ref, r.value.data(), sizeof ref);
         tree_bytes_ += ref.length;
-        extents.push_back({text({key, length}), ref, {}});
+        extents.push_back({text({key, length}), key_hash, ref, {}});
         if (has_content(r))
           extents.back().content = load_le<u64>(r.value.data() + sizeof ref);
         else if ((record_.flags & TREE_DIGEST) && has_map(ref))
@@ -300,10 +307,13 @@ void verifier::check_page(const expectation& e) {
         if (*e.each) (*e.each)({key, length}, r.value);
       }
     }
+    if (n.has_high_fence() && is_stub(n.high_fence())) stubs.push_back(text(n.high_fence()));
+    const bool long_high = n.has_high_fence() && is_stub(n.high_fence());
     step.reset();
     load.release();
     for (const extent& x : extents)
-      check_extent(e, as_bytes(x.key), x.ref, x.content ? &*x.content : nullptr);
+      check_extent(e, as_bytes(x.key), x.key_hash, x.ref, x.content ? &*x.content : nullptr);
+    check_long_keys(e, stubs, long_low, long_high);
     return;
   }
   if (n.count() == 0) problem(where, "corrupt: an inner node without children");
@@ -331,7 +341,7 @@ void verifier::check_page(const expectation& e) {
 
 /// What check_node leaves to those who have the comparator: keys ascend, between the fences.
 void verifier::check_order(const node_view& n, const std::string& where) {
-  std::byte room[max_key_bytes];
+  std::byte room[max_stored_key_bytes];
   if (n.has_high_fence() && compare_in(order_, n.low_fence(), n.high_fence()) >= 0)
     problem(where, "corrupt: fence order");
   for (u32 i = 0; i < n.count(); ++i) {
@@ -371,8 +381,43 @@ bool verifier::check_content(const value_reference& ref, u64 content) {
   return hash.value() == content;
 }
 
-void verifier::check_extent(const expectation& e, cbytes key, const value_reference& ref,
-                            const u64* content) {
+/// Of one leaf: its long low fence, its stubs, its long high fence, in order. They are what their
+/// stubs say, and ascend where the stubs do not tell.
+void verifier::check_long_keys(const expectation& e, const std::vector<std::string>& stubs,
+                               bool has_low, bool has_high) {
+  std::string before, key;
+  for (std::size_t i = 0; i < stubs.size(); ++i) {
+    const cbytes stub = as_bytes(stubs[i]);
+    const value_reference ref = reference_of(stub);
+    const page_addr run(ref.run);
+    const bool is_low = has_low && i == 0, is_high = has_high && i + 1 == stubs.size();
+    const bool same_as_low = i == 1 && has_low && stubs[0] == stubs[1];
+    const std::string where =
+        fmt::format("extent {}+{} of tree {}, long key \"{}\"", run.block(), run.blocks(), e.tree,
+                    std::string_view(stubs[i]).substr(0, 64));
+    // The high fence is the next leaf's.
+    if (!is_high && !same_as_low && !mark(run.block(), run.blocks(), where)) return;
+    extent_check_op op;
+    key.resize(ref.length);
+    op.prepare_part(ctx_, ref, 0, {reinterpret_cast<std::byte*>(key.data()), key.size()});
+    ctx_.loop.start(op);
+    if (status s = ctx_.loop.run_until(op); !s) op.out.code = s.error();
+    if (!is_ok(op.out.code)) {
+      problem(where, class_of(op.out.code) == error_class::corrupt
+                         ? "corrupt: it differs from its checksum"
+                         : fmt::format("io: it does not load ({})", sentence_of(op.out.code)));
+      return;
+    }
+    if (key.compare(0, max_inline_key_bytes, stubs[i], 0, max_inline_key_bytes) != 0)
+      problem(where, "corrupt: it begins otherwise than its stub");
+    if (i > 0 && !same_as_low && !(i == 1 && has_low ? before <= key : before < key))
+      problem(where, "corrupt: key order");
+    if (is_low || !same_as_low) std::swap(before, key);
+  }
+}
+
+void verifier::check_extent(const expectation& e, cbytes key, u64 key_hash,
+                            const value_reference& ref, const u64* content) {
   page_addr run(ref.run);
   std::string where = fmt::format("extent {}+{} of tree {}, key \"{}\"", run.block(), run.blocks(),
                                   e.tree, as_text(key).substr(0, 64));
@@ -398,7 +443,7 @@ void verifier::check_extent(const expectation& e, cbytes key, const value_refere
   };
   if (has_map(ref)) {
     if (!reads(true)) return;
-    if (op.map().tree_id != e.id || op.map().key_hash != hash64(key))
+    if (op.map().tree_id != e.id || op.map().key_hash != key_hash)
       problem(where, "corrupt: its map belongs to another tree or key");
     for (page_addr r : op.map().runs)
       if (!mark(r.block(), r.blocks(), where)) return;

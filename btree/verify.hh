@@ -44,8 +44,10 @@ class verifier {
   void check_page(const expectation& e);
   void check_order(const node_view& n, const std::string& where);
   void check_sum(const expectation& e, const node_view& n, const std::string& where);
-  void check_extent(const expectation& e, cbytes key, const value_reference& ref,
+  void check_extent(const expectation& e, cbytes key, u64 key_hash, const value_reference& ref,
                     const u64* content);
+  void check_long_keys(const expectation& e, const std::vector<std::string>& stubs, bool has_low,
+                       bool has_high);
   bool check_content(const value_reference& ref, u64 content);
   void check_space();
   void check_group(u64 group, cbytes page, u64 volume_blocks);

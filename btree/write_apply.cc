@@ -33,7 +33,8 @@ void write_applier::convert_leaf(write_item& item, cache::descriptor& d) {
 
 /// Descends through resident pages only.
 /// RETURNS: false if one is not there or does not hold the key.
-bool write_applier::resolve(tree& t, cbytes key, bool below, resident_path& out) {
+bool write_applier::resolve(const write_item& item, resident_path& out) {
+  tree& t = *item.t;
   cache::descriptor* chain[max_height];
   u32 slots[max_height];
   u32 n = 0;
@@ -49,13 +50,8 @@ bool write_applier::resolve(tree& t, cbytes key, bool below, resident_path& out)
       }
       return true;
     }
-    u32 i;
-    if (below) {
-      u32 at = v.find(key).index;
-      i = at == 0 ? 0 : at - 1;
-    } else {
-      i = v.find_child(key);
-    }
+    const u32 i = v.find_child(item.key, item.probe());
+    PLEACH_ASSERT(!asks(item.probe()));  // I6 of write_op
     slots[n++] = i;
     d = ctx_.pages.find_resident(v.child(i));
   }
@@ -109,7 +105,7 @@ void write_applier::apply(write_item& item) {
     path.page[0] = op_.pins_[static_cast<u32>(item.leaf)].d;
     path.height = 1;
   } else {
-    bool resolved = resolve(*item.t, item.key, false, path);
+    bool resolved = resolve(item, path);
     if (resolved && item.kind == change::DELETE && already_gone(item, *path.page[0])) return;
     if (derailed(*item.t, resolved && is_pinned(*item.t, *path.page[0]))) return;  // I2 of write_op
   }
@@ -179,9 +175,56 @@ void write_applier::drop_extent(const record& old) {
   engine_.free_run(op_.space_, {page_addr(ref.run), ref.gen});
 }
 
+/// The stub of a long key, as the record in the leaf has it or with the extent that was written for
+/// it. What other keys of the batch are to it is seen here: no extent needs to be read.
+void write_applier::store_key(write_item& item, const value_reference* present) {
+  value_reference ref{};
+  if (present != nullptr) {
+    ref = *present;
+  } else {
+    PLEACH_ASSERT(item.of_key->extent >= 0);
+    const page_addr at = op_.space_.runs[static_cast<u32>(item.of_key->extent)].addr;
+    const page_ref run = engine_.take_run_at(op_.space_, at);
+    engine_.require_flush();
+    engine_.require_feature(feature_long_keys);
+    ref.length = item.key.size();
+    ref.run = run.addr.raw;
+    ref.count = 1;
+    ref.gen = run.gen;
+    ref.checksum = hash64(item.key);
+    for (const write_item& other : op_.items_)
+      if (other.probe() != nullptr && other.t == item.t)
+        other.probe()->learn(ref, compare_keys(item.key, other.key));
+  }
+  make_stub(item.key, ref, item.of_key->stub);
+}
+
+/// I2 of long_key.hh: the extent of the record's key, if the low fence has it not.
+void write_applier::drop_key(const node_view& leaf, u32 index) {
+  if (!leaf.has_stub(index) || PLEACH_PLANTED("key_extent_not_freed")) return;
+  const value_reference ref = leaf.key_extent(index);
+  const cbytes low = leaf.low_fence();
+  const bool is_fence = is_stub(low) && same_extent(reference_of(low), ref);
+  if (is_fence && !PLEACH_PLANTED("key_extent_freed_twice")) return;
+  engine_.free_run(op_.space_, {page_addr(ref.run), ref.gen});
+}
+
+bool write_applier::may_drop_fence(cbytes fence) const {
+  return !is_stub(fence) || planned_free(page_addr(reference_of(fence).run));
+}
+
+/// A low fence vanishes: its extent goes, unless the first record of `heir` has it.
+void write_applier::drop_fence(cbytes fence, const node_view* heir) {
+  if (!is_stub(fence)) return;
+  const value_reference ref = reference_of(fence);
+  const bool inherited = heir != nullptr && heir->count() != 0 && heir->has_stub(0) &&
+                         same_extent(heir->key_extent(0), ref);
+  if (!inherited) engine_.free_run(op_.space_, {page_addr(ref.run), ref.gen});
+}
+
 /// What is attached to the record. Leaves that hold such records are of the second version.
 record_extras write_applier::extras_of(const write_item& item, cbytes value, const record* old) {
-  record_extras x = make_extras(*item.t, item.key, value, op_.user_flags_after(item, old));
+  record_extras x = make_extras(*item.t, item.stored(), value, op_.user_flags_after(item, old));
   if (x.size != 0) engine_.require_feature(feature_slotted_2 | feature_record_extras);
   if (old != nullptr && x.size == old->attached.size() && x.size >= record_sum_bytes &&
       PLEACH_PLANTED("checksum_not_updated"))
@@ -208,11 +251,15 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
   bytes scratch{ctx_.scratch, ctx_.scratch_bytes};
   record_extras extras;
   aggregate added, removed;
-  if (t.counted) added = record_sum(item.key, record{0, flags, {}, value, {}}, t.digest);
   {
     cache::descriptor& d = *path.page[0];
     node_view n = item.t->view(d);
-    search_result r = n.find(item.key);
+    search_result r = n.find(item.key, item.probe());
+    if (item.probe() != nullptr) {
+      const value_reference present = r.found ? n.key_extent(r.index) : value_reference{};
+      store_key(item, r.found ? &present : nullptr);
+    }
+    if (t.counted) added = record_sum(item.stored(), record{0, flags, {}, value, {}}, t.digest);
     if (r.found) {
       ++ctx_.stats.replaces;
       record old = n.at(r.index);
@@ -221,7 +268,7 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
       if (item.old_value && !(old.value_flags & VALUE_INDIRECT))
         item.old_value->assign(reinterpret_cast<const char*>(old.value.data()), old.value.size());
       room there = room_for_replace(n, r.index, length, extras.size);
-      if (t.counted) removed = record_sum(item.key, old, t.digest);
+      if (t.counted) removed = record_sum(item.stored(), old, t.digest);
       page_writer w = change(d, false);
       drop_extent(old);
       if (there == room::AFTER_COMPACTION) {
@@ -247,23 +294,24 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
       ++ctx_.stats.inserts;
     }
   }
+  const cbytes stored = item.stored();
   for (u32 round = 0;; ++round) {
     if (derailed(*item.t, round < 4 * max_height)) return give_back_value(item, flags);
     cache::descriptor& d = *path.page[0];
     node_view n = item.t->view(d);
-    search_result r = n.find(item.key);
+    search_result r = n.find(item.key, item.probe());
     u32 place = 0;
-    room there = room_for_insert(n, item.key, length, extras.size, &place);
+    room there = room_for_insert(n, item.stored(), length, extras.size, &place);
     // Only a leaf that the plan has pages for, and once: its halves take what they can.
     if (there == room::AFTER_COMPACTION && round == 0 &&
-        splits_instead(n, item.key, length + extras.size) && planned(d) != nullptr)
+        splits_instead(n, item.stored(), length + extras.size) && planned(d) != nullptr)
       there = room::NONE;
     bool at_end = r.index == n.count() && n.count() > 0;
     if (there == room::NONE) {
-      if (!make_space(*item.t, path, 0, item.key, r.index, length + extras.size,
+      if (!make_space(*item.t, path, 0, item.stored(), r.index, length + extras.size,
                       at_end && d.ascending >= 2))
         return give_back_value(item, flags);
-      bool resolved = resolve(*item.t, item.key, false, path);
+      bool resolved = resolve(item, path);
       if (derailed(*item.t, resolved && is_pinned(*item.t, *path.page[0])))
         return give_back_value(item, flags);
       continue;
@@ -271,10 +319,10 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
     page_writer w = change(d, false);
     if (there == room::AFTER_COMPACTION) {
       ++ctx_.stats.compactions;
-      compact(w, scratch, &item.key, conversion({&d}));
-      r = node_view(w, item.t->order).find(item.key);
+      compact(w, scratch, &stored, conversion({&d}));
+      r = node_view(w, item.t->order).find(item.key, item.probe());
     }
-    insert_at(w, r.index, item.key, extras.key_flags, flags | extras.value_flags, value,
+    insert_at(w, r.index, item.stored(), extras.key_flags, flags | extras.value_flags, value,
               extras.attached(), place);
     add_to_path(t, path, added);
     d.ascending = at_end ? static_cast<u16>(std::min<u32>(d.ascending + 1u, 1000)) : 0;
@@ -286,7 +334,8 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
 void write_applier::erase(write_item& item, resident_path& path) {
   cache::descriptor& d = *path.page[0];
   node_view n = item.t->view(d);
-  search_result r = n.find(item.key);
+  search_result r = n.find(item.key, item.probe());
+  PLEACH_ASSERT(!asks(item.probe()));
   if (!r.found) return;  // in a batch, no error
   ++ctx_.stats.deletes;
   ++op_.erased_;
@@ -295,9 +344,13 @@ void write_applier::erase(write_item& item, resident_path& path) {
     item.old_value->assign(reinterpret_cast<const char*>(old.value.data()), old.value.size());
   add_counts(*item.t, -1, -static_cast<i64>(item.key.size() + value_bytes_of(old)));
   aggregate less;
-  if (item.t->counted) less -= record_sum(item.key, old, item.t->digest);
+  if (item.t->counted) {
+    std::byte key[max_stored_key_bytes];
+    less -= record_sum({key, n.copy_key(r.index, key)}, old, item.t->digest);
+  }
   page_writer w = change(d, false);
   drop_extent(old);
+  drop_key(n, r.index);
   erase_at(w, r.index);
   add_to_path(*item.t, path, less);
   d.ascending = 0;

@@ -40,7 +40,7 @@ class write_applier {
   void run();
 
  private:
-  bool resolve(tree& t, cbytes key, bool below, resident_path& out);
+  bool resolve(const write_item& item, resident_path& out);
   template <class Latch>
   void each_page(Latch&& latch);
   page_writer change(cache::descriptor& d, bool structure);
@@ -55,6 +55,10 @@ class write_applier {
   void create_root(write_item& item);
   void remove_root(const write_item& item);
   void drop_extent(const record& old);
+  void store_key(write_item& item, const value_reference* present);
+  void drop_key(const node_view& leaf, u32 index);
+  bool may_drop_fence(cbytes fence) const;
+  void drop_fence(cbytes fence, const node_view* heir);
   record_extras extras_of(const write_item& item, cbytes value, const record* old);
 
   bool derailed(const tree& t, bool as_planned);
@@ -66,6 +70,9 @@ class write_applier {
                   bool ascending);
   bool push_down(tree& t, resident_path& path);
   bool grow(tree& t, resident_path& path, u32 level, u32 blocks);
+  void meet_separator(const tree& t, const value_reference& separator);
+  void meet_heirs(const tree& t, const node_view& leaf, std::span<cache::descriptor* const> heirs,
+                  bool leftward);
   bool split(tree& t, resident_path& path, u32 level, const split_point& at);
 
   bool unlink(tree& t, resident_path& path);

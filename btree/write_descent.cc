@@ -50,10 +50,9 @@ bool pinned_page::restructured() const {
          (d->structure_version != structure_version && !PLEACH_PLANTED("path_not_checked"));
 }
 
-bool pinned_page::stands(cbytes key, bool below) const {
+bool pinned_page::stands(cbytes key, key_probe* probe) const {
   if (!d->resident() || d->header().tree_id != t->id) return false;
-  node_view n = t->view(*d);
-  return below ? n.covers_below(key) : n.covers(key);
+  return t->view(*d).covers(key, probe);
 }
 
 /// Pins the root, for its counts, and the leaf that the caller's cookie names, if it holds the key.
@@ -65,8 +64,14 @@ void write_op::enter_by_cookie() {
   if (t.counted) return;  // every change is one of the ancestors too
   cache::descriptor* leaf = near_->leaf(t);
   cache::descriptor* root = ctx_->pages.find_resident(t.root);
-  if (leaf == nullptr || root == nullptr || !t.view(*leaf).covers(item.key) ||
-      t.root.addr.blocks() + leaf->addr.blocks() > grant_.amount) {
+  const bool holds =
+      leaf != nullptr && root != nullptr && t.view(*leaf).covers(item.key, item.probe());
+  if (holds && item.probe() != nullptr) t.view(*leaf).find(item.key, item.probe());
+  if (asks(item.probe())) {  // again when that is known
+    near_tried_ = false;
+    return;
+  }
+  if (!holds || t.root.addr.blocks() + leaf->addr.blocks() > grant_.amount) {
     ++ctx_->stats.cookie_misses;
     return;
   }
@@ -95,7 +100,7 @@ bool write_op::leaf_alone(const write_plan& plan) {
       return true;
     case change::DELETE: {
       node_view n = item.t->view(*pins_[static_cast<u32>(item.leaf)].d);
-      const search_result at = n.find(item.key);
+      const search_result at = n.find(item.key, item.probe());
       return at.found && n.count() > 1 && !is_sparse(n, n.bytes_of(at.index));
     }
     default:
@@ -111,66 +116,108 @@ void write_op::remember_leaf() {
   near_->clear();
   if (!d.resident() || d.header().tree_id != item.t->id) return;
   node_view n = item.t->view(d);
-  if (n.is_leaf() && n.covers(item.key)) near_->set(*item.t, d, leaf_cookie::no_slot);
+  if (n.is_leaf() && n.covers(item.key, item.probe()) && !asks(item.probe()))
+    near_->set(*item.t, d, leaf_cookie::no_slot);
+}
+
+/// The way to the leaf beside one that may become empty: from the lowest ancestor that has a child
+/// on that side, along its edge.
+/// RETURNS: the next page; none: the neighbour is pinned, or there is none, or the path is stale
+/// (then `probe_` stays).
+page_ref write_op::next_beside(tree*& t) {
+  pinned_page& leaf = pins_[static_cast<u32>(probe_)];
+  t = leaf.t;
+  const node_view n = t->view(*leaf.d);
+  const bool leftward = !n.low_fence().empty();
+  auto arrived = [&] {
+    leaf.probed = true;
+    probe_ = stand_ = -1;
+    return page_ref{};
+  };
+  if (!leftward && !n.has_high_fence()) return arrived();  // the only leaf: nothing beside it
+  if (stand_ >= 0) {
+    const node_view edge = t->view(*pins_[static_cast<u32>(stand_)].d);
+    if (edge.is_leaf()) return arrived();
+    return edge.child(leftward ? edge.count() - 1 : 0);
+  }
+  for (const pinned_page* p = &leaf; p->parent >= 0; p = &pins_[static_cast<u32>(p->parent)]) {
+    stand_ = p->parent;
+    const node_view up = t->view(*pins_[static_cast<u32>(stand_)].d);
+    const u32 slot = up.slot_of(p->d->addr);
+    if (slot == up.count()) break;
+    if (leftward ? slot > 0 : slot + 1 < up.count())
+      return up.child(leftward ? slot - 1 : slot + 1);
+  }
+  return {};
+}
+
+/// The way to the leaf of the next item.
+/// RETURNS: the next page; none: the leaf is pinned, or something of a long key must be read first,
+/// or the path is stale (then the item stays the next).
+page_ref write_op::next_to_item(tree*& t) {
+  write_item& item = items_[next_item_];
+  t = item.t;
+  if (stand_ < 0 && next_item_ > 0 && items_[next_item_ - 1].t == t) {
+    // Climb from the item before: keys are sorted, so the paths share their upper part.
+    stand_ = items_[next_item_ - 1].leaf;
+    while (stand_ >= 0 && !pins_[static_cast<u32>(stand_)].stands(item.key, item.probe())) {
+      stand_ = asks(item.probe()) ? -1 : pins_[static_cast<u32>(stand_)].parent;
+      if (asks(item.probe())) return {};
+    }
+  }
+  if (stand_ < 0) return t->root;
+  pinned_page& p = pins_[static_cast<u32>(stand_)];
+  if (!p.stands(item.key, item.probe())) return {};
+  const node_view n = t->view(*p.d);
+  if (n.is_leaf()) {
+    if (long_key_needed(item, n)) return {};
+    item.leaf = stand_;
+    ++next_item_;
+    stand_ = -1;
+    return {};
+  }
+  if (p.parent < 0) t->height_hint = n.level() + 1;
+  const u32 i = n.find_child(item.key, item.probe());
+  return asks(item.probe()) ? page_ref{} : n.child(i);
+}
+
+/// Must something of a long key be read before the leaf can be planned for?
+bool write_op::long_key_needed(const write_item& item, const node_view& leaf) {
+  if (item.probe() != nullptr) {
+    leaf.find(item.key, item.probe());
+    // The climb from the item before may have left out what is above.
+    for (i32 i = pins_[static_cast<u32>(stand_)].parent; i >= 0;) {
+      const pinned_page& p = pins_[static_cast<u32>(i)];
+      item.t->view(*p.d).find_child(item.key, item.probe());
+      i = p.parent;
+    }
+    if (item.probe()->asks()) return true;
+  }
+  const bool wants_fence =
+      item.kind == change::CONVERT && leaf.has_high_fence() && is_stub(leaf.high_fence());
+  return wants_fence && !large().key_source.have(reference_of(leaf.high_fence()));
 }
 
 sm::step write_op::down() {
-  if (near_ != nullptr && !near_tried_) enter_by_cookie();
+  if (near_ != nullptr && !near_tried_) {
+    enter_by_cookie();
+    if (!near_tried_) return read_key();
+  }
   for (;;) {
     if (probe_ < 0 && next_item_ == items_.size()) return go(PLAN);
-    // What is sought: an item's leaf, or the leaf beside one that may become empty.
+    for (const pinned_page& p : pins_)
+      if (probe_ >= 0 && p.restructured()) return start_again(ctx_->stats.restart_stale);
+    const i32 probe = probe_;
+    const u32 item = next_item_;
     tree* t;
-    cbytes key;
-    bool below = false;
-    if (probe_ >= 0) {
-      pinned_page& leaf = pins_[static_cast<u32>(probe_)];
-      if (!leaf.d->resident()) return start_again(ctx_->stats.restart_stale);
-      node_view n(leaf.d->reader());
-      t = leaf.t;
-      below = !n.low_fence().empty();
-      if (!below && !n.has_high_fence()) {  // the only leaf of its tree: nothing beside it
-        leaf.probed = true;
-        probe_ = -1;
-        continue;
-      }
-      key = below ? n.low_fence() : n.high_fence();
-    } else {
-      t = items_[next_item_].t;
-      key = items_[next_item_].key;
+    const page_ref next = probe_ >= 0 ? next_beside(t) : next_to_item(t);
+    if (!next.addr) {
+      if (probe_ != probe || next_item_ != item) continue;
+      if (probe_ < 0 && (asks(items_[item].probe()) || (large_ && large_->key_source.wants())))
+        return read_key();
+      return start_again(ctx_->stats.restart_stale);
     }
-    if (stand_ < 0 && probe_ < 0 && next_item_ > 0 && items_[next_item_ - 1].t == t) {
-      // Climb from the item before: keys are sorted, so the paths share their upper part.
-      stand_ = items_[next_item_ - 1].leaf;
-      while (stand_ >= 0 && !pins_[static_cast<u32>(stand_)].stands(key, false))
-        stand_ = pins_[static_cast<u32>(stand_)].parent;
-    }
-    page_ref next;
-    if (stand_ < 0) {
-      next = t->root;
-    } else {
-      pinned_page& p = pins_[static_cast<u32>(stand_)];
-      if (!p.stands(key, below)) return start_again(ctx_->stats.restart_stale);
-      node_view n = t->view(*p.d);
-      if (n.is_leaf()) {
-        if (probe_ >= 0) {
-          pins_[static_cast<u32>(probe_)].probed = true;
-          probe_ = -1;
-        } else {
-          items_[next_item_++].leaf = stand_;
-        }
-        stand_ = -1;
-        continue;
-      }
-      if (p.parent < 0) t->height_hint = n.level() + 1;
-      u32 i = 0;
-      if (below) {
-        u32 at = n.find(key).index;
-        i = at == 0 ? 0 : at - 1;
-      } else {
-        i = n.find_child(key);
-      }
-      next = n.child(i);
-    }
+    // The first page beside a leaf hangs on the leaf's own path.
     need_ = next;
     need_parent_ = stand_;
     if (pinned_units_ + next.addr.blocks() > grant_.amount)
@@ -180,6 +227,24 @@ sm::step write_op::down() {
     ctx_->pages.pin(*d);
     stand_ = add_pinned(*d, *t, need_parent_);
   }
+}
+
+sm::step write_op::read_key() {
+  if (pinned_units_ + txn::extent_chunk_blocks > grant_.amount)
+    return ask_for_more(std::max(grant_.amount * 2, pinned_units_ + txn::extent_chunk_blocks));
+  return go(KEY);
+}
+
+sm::step write_op::key() {
+  return sub(large().key_source.next(*ctx_, items_[next_item_].probe()), KEY_READ);
+}
+
+sm::step write_op::key_read() {
+  key_reader& reader = large_->key_source;
+  const errc code = reader.take();
+  if (is_ok(code)) return go(DOWN);
+  if (failure_stands(code, reader.extent(), suspect_, bad_)) return fail(code);
+  return start_again(ctx_->stats.restart_stale);
 }
 
 /// A batch that waits for one page lets the pages of its next items be read meanwhile: as many as
@@ -194,7 +259,12 @@ void write_op::read_ahead() {
     while ((d = pages.find_resident(ref)) != nullptr) {
       node_view n = items_[i].t->view(*d);
       if (n.is_leaf() || n.count() == 0) break;
-      ref = n.child(n.find_child(items_[i].key));
+      key_probe* const probe = items_[i].probe();
+      ref = n.child(n.find_child(items_[i].key, probe));
+      if (asks(probe)) {
+        probe->drop_question();
+        break;
+      }
     }
     if (d != nullptr) continue;
     if (ref.addr.blocks() > spare) return;

@@ -80,6 +80,10 @@ sm::step write_op::tick(phase p) noexcept {
       return load();
     case LOADED:
       return loaded();
+    case KEY:
+      return key();
+    case KEY_READ:
+      return key_read();
     case PLAN:
       return plan();
     case OLD:
@@ -116,9 +120,12 @@ sm::step write_op::tick(phase p) noexcept {
 sm::step write_op::init() {
   ++ctx_->stats.writes;
   if (errc e = ctx_->engine.health(); !is_ok(e)) return fail(e);
-  for (const write_item& i : items_) {
+  for (write_item& i : items_) {
     if (i.t->dropped) return fail(errc::tree_closed);
-    if (i.key.size() > max_key_bytes) return fail(errc::key_too_large);
+    if (i.key.size() > max_key_bytes_of(*i.t)) return fail(errc::key_too_large);
+    i.of_key = nullptr;
+    if (is_long(i.key)) [[unlikely]]
+      begin_long_key(i);
     if (i.value_bytes() > max_value_bytes) return fail(errc::value_too_large);
     if (i.user_flags > 0 && i.t->fixed_leaves) return fail(errc::flags_impossible);
     if (i.kind == change::DELETE || i.kind == change::CONVERT || editor_.fn != nullptr) continue;
@@ -146,9 +153,10 @@ u64 identity_of(const record* r) {
 write_op::edited write_op::edit() {
   write_item& item = items_.front();
   const pinned_page& leaf = pins_[static_cast<u32>(item.leaf)];
-  if (!leaf.stands(item.key, false)) return edited::STALE;
+  if (!leaf.stands(item.key, item.probe())) return edited::STALE;
   node_view n = item.t->view(*leaf.d);
-  search_result at = n.find(item.key);
+  search_result at = n.find(item.key, item.probe());
+  if (asks(item.probe())) return edited::STALE;
   record old = at.found ? n.at(at.index) : record{};
   out.lsn = leaf.d->last_lsn;
   edited answer = edited::SAME;
@@ -372,6 +380,8 @@ void write_op::give_back() {
   next_extent_ = 0;
   extent_running_ = allocated_ = false;
   alloc_op_.reset();
+  if (large_)
+    for (auto& k : large_->keys) k->probe.drop_question();
 }
 
 sm::step write_op::cleanup() {
@@ -384,6 +394,7 @@ sm::step write_op::cleanup() {
       for (auto& d : large_->drafts)
         if (i.draft == d.get()) i.draft = nullptr;
     for (auto& d : large_->drafts) d->give_back();
+    for (write_item& i : items_) i.of_key = nullptr;
     large_.reset();
   }
   return go(DONE);

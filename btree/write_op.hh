@@ -7,11 +7,12 @@
 //       await grant of frames                        # too small: give all back, ask for more
 //       for item in items: pin the path to its leaf  # await loads
 //         (one item whose cookie names its leaf: only root and leaf, if the leaf alone changes)
+//         (a long key: await the comparisons that bytes do not decide)
 //       modify: ask the editor about the record     # not again unless the record has changed
 //       plan: per leaf and upwards: fits | grow | split | push down | unlink | merge
 //       if a leaf may become empty: pin the path to its neighbour
 //       if a value with a map is replaced or deleted: await its map, which names what to free
-//       await space for new pages and extents; write extents
+//       await space for new pages and extents; write extents, of long keys too
 //       await spare frames; await log credit
 //       check: nothing planned for has changed, or a new plan fits what is held;
 //              else give all back, plan again
@@ -30,12 +31,16 @@
 //    for the wider fence: then it stays, empty and legal, and is counted (`empties_kept`).
 // I5 An editor is asked in the tick of PLAN or CHECK, before anything is changed, and what it says
 //    is done to the very record that it saw. One that fails leaves no trace.
+// I6 Before PLAN all stubs in the nodes on the way of a long key are compared with it
+//    (long_key.hh); if others came since, PLAN and CHECK start again. So ACT knows all that it
+//    meets.
 #pragma once
 
 #include <string>
 
 #include "be/base/inline_vector.hh"
 #include "btree/cookie.hh"
+#include "btree/key_op.hh"
 #include "btree/tree.hh"
 #include "btree/value_draft.hh"
 #include "btree/value_read_op.hh"
@@ -75,6 +80,13 @@ struct converted_leaf {
   bool converted = false;  ///< it was of an old version
 };
 
+/// What a write needs of an item's key if it is long.
+struct long_key {
+  key_probe probe;
+  i32 extent = -1;  ///< index of the reserved run, if the key may have to be inserted
+  std::byte stub[max_stored_key_bytes];  ///< before ACT with no extent
+};
+
 struct write_item {
   tree* t = nullptr;
   change kind = change::UPSERT;
@@ -89,11 +101,17 @@ struct write_item {
   // the engine's
   i32 leaf = -1;    ///< index of the pinned leaf
   i32 extent = -1;  ///< index of the reserved run of a large value
+  long_key* of_key = nullptr;  ///< if it is long
   /// The value, if it has a map: the caller's (a value that was streamed), or the op's own.
   value_draft* draft = nullptr;
   /// The present value must be this one (see identify()), else `conflict`. Alone only.
   const value_reference* only_over = nullptr;
 
+  /// The key as nodes store it.
+  cbytes stored() const {
+    return of_key != nullptr ? cbytes{of_key->stub, max_stored_key_bytes} : key;
+  }
+  key_probe* probe() const { return of_key != nullptr ? &of_key->probe : nullptr; }
   u64 value_bytes() const { return draft ? draft->length() : value.size(); }
 };
 
@@ -103,12 +121,14 @@ struct known_map {
   std::vector<page_addr> runs;
 };
 
-/// What a write needs only if values with maps take part in it.
-struct large_values {
+/// What a write needs only if values with maps or long keys take part in it.
+struct large_parts {
   std::vector<std::unique_ptr<value_draft>> drafts;  ///< own ones
   draft_op writer;
   value_read_op reader;
   std::vector<known_map> maps;
+  std::vector<std::unique_ptr<long_key>> keys;
+  key_reader key_source;
 };
 
 /// The value of a catalogue record, with room for the longest name of a comparator.
@@ -143,8 +163,8 @@ struct pinned_page {
 
   /// Was the page split, merged, moved or freed since the op pinned it?
   bool restructured() const;
-  /// Is the page still the one whose range holds `key` (`below`: the greatest key below it)?
-  bool stands(cbytes key, bool below) const;
+  /// Is the page still the one whose range holds `key`?
+  bool stands(cbytes key, key_probe* probe) const;
 };
 
 /// Upper bound of what ACT will take. Comparable: a later plan must fit into what an earlier one
@@ -173,9 +193,11 @@ struct write_plan {
   X(DRAFTED, NOWAIT, DRAFT, GATE, CLEANUP)                  \
   X(GATE, WAIT, ADMIT, GATE, CLEANUP)                       \
   X(ADMIT, WAIT, DOWN, CLEANUP)                             \
-  X(DOWN, NOWAIT, LOAD, PLAN, RESTART, CLEANUP)             \
+  X(DOWN, NOWAIT, LOAD, KEY, PLAN, RESTART, CLEANUP)        \
   X(LOAD, WAIT, LOADED, CLEANUP)                            \
   X(LOADED, NOWAIT, DOWN, RESTART, CLEANUP)                 \
+  X(KEY, WAIT, KEY_READ, CLEANUP)                           \
+  X(KEY_READ, NOWAIT, DOWN, RESTART, CLEANUP)               \
   X(PLAN, NOWAIT, DOWN, OLD, ALLOC, OPEN, RESTART, CLEANUP) \
   X(OLD, WAIT, OLD_READ, CLEANUP)                           \
   X(OLD_READ, NOWAIT, PLAN, RESTART, CLEANUP)               \
@@ -236,6 +258,8 @@ class write_op final : public sm::machine<write_op> {
   sm::step down();
   sm::step load();
   sm::step loaded();
+  sm::step key();
+  sm::step key_read();
   sm::step plan();
   sm::step old();
   sm::step old_read();
@@ -266,6 +290,10 @@ class write_op final : public sm::machine<write_op> {
   void enter_by_cookie();
   bool leaf_alone(const write_plan& plan);
   void remember_leaf();
+  sm::step read_key();
+  page_ref next_beside(tree*& t);
+  page_ref next_to_item(tree*& t);
+  bool long_key_needed(const write_item& item, const node_view& leaf);
   sm::step start_again(u64& cause);
   sm::step ask_for_more(u64 units);
   sm::step read_old(u64 more_units);
@@ -277,7 +305,8 @@ class write_op final : public sm::machine<write_op> {
   u64 first_grant() const;
   u64 grant_limit() const;
   void remember_versions();
-  large_values& large();
+  large_parts& large();
+  void begin_long_key(write_item& i);
   bool wants_draft(const write_item& i) const;
   const known_map* map_of(const value_reference& ref) const;
   u8 user_flags_after(const write_item& i, const record* old) const;
@@ -324,7 +353,7 @@ class write_op final : public sm::machine<write_op> {
   value_reference old_reference_{};
   bool old_is_read_ = false;
   bool old_map_only_ = false;
-  std::unique_ptr<large_values> large_;
+  std::unique_ptr<large_parts> large_;
   named_record created_;
 };
 

@@ -157,8 +157,10 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
   pinned_page& leaf = op_.pins_[static_cast<u32>(item.leaf)];
   if (!leaf.d->resident() || leaf.level != 0) return !(out.stale = true);
   node_view n = item.t->view(*leaf.d);
-  if (n.header().tree_id != item.t->id || !n.covers(item.key)) return !(out.stale = true);
-  search_result r = n.find(item.key);
+  if (n.header().tree_id != item.t->id || !n.covers(item.key, item.probe()))
+    return !(out.stale = true);
+  search_result r = n.find(item.key, item.probe());
+  if (asks(item.probe())) return !(out.stale = true);  // I6 of write_op
   op_.out.lsn = leaf.d->last_lsn;
   if (item.kind == change::CONVERT) {
     place_conversion(out, item, n);
@@ -210,6 +212,7 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
     }
   }
   if (item.kind == change::DELETE || item.kind == change::REMOVE_TREE) {
+    if (r.found && n.has_stub(r.index)) free_later(out, page_addr(n.key_extent(r.index).run));
     u32 others = leaf.inserts + leaf.deletes;
     if (r.found)
       leaf.cost +=
@@ -220,6 +223,12 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
   }
   u32 length = inline_length(*item.t, item);
   item.extent = -1;
+  if (item.of_key != nullptr) item.of_key->extent = -1;
+  // In a batch a change before this one may delete what is found here.
+  if (item.of_key != nullptr && (!r.found || !alone)) {
+    item.of_key->extent = static_cast<i32>(out.needs.size());
+    out.needs.push_back({static_cast<u32>(ceil_div<u64>(item.key.size(), block_bytes)), 0});
+  }
   if (item.draft != nullptr) {
     touch_runs(out, item.draft->map_run(), item.draft->own_runs(), false);
   } else if (goes_to_extent(*item.t, item)) {
@@ -235,7 +244,18 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
 void write_planner::place_conversion(write_plan& out, write_item& item, const node_view& n) {
   converted_leaf& l = *item.of_leaf;
   l.last = !n.has_high_fence();
-  l.high.assign(as_text(l.last ? cbytes{} : n.high_fence()));
+  if (l.last) {
+    l.high.clear();
+  } else if (is_stub(n.high_fence())) {
+    key_reader& reader = op_.large().key_source;
+    if (!reader.have(reference_of(n.high_fence()))) {
+      out.stale = true;
+      return;
+    }
+    l.high = reader.key();
+  } else {
+    l.high.assign(as_text(n.high_fence()));
+  }
   if (!n.old_version()) return;
   out.may_change = out.converts = true;
   log(whole_page(n.size()));
@@ -254,7 +274,7 @@ void write_planner::plan_change(write_plan& out, pinned_page& leaf, write_item& 
   node_view n = item.t->view(*leaf.d);
   u32 attached = attached_to(item, n, r), stored = length + attached;
   if (attached != 0) out.converts = true;
-  u32 klen = static_cast<u32>(item.key.size());
+  u32 klen = static_cast<u32>(item.stored().size());
   leaf.longest_key = std::max(leaf.longest_key, klen);
   // As it is stored in the largest node that it may come to.
   u32 page_bytes = std::max(n.size(), node_class(*item.t, klen) * block_bytes);
@@ -262,7 +282,7 @@ void write_planner::plan_change(write_plan& out, pinned_page& leaf, write_item& 
   leaf.added_bytes += bytes;
   // As this one stores it; a key without the prefix has the node rewritten.
   u32 prefix = static_cast<u32>(n.prefix().size());
-  bool shares = klen >= prefix && common_prefix(item.key, n.prefix()) == prefix;
+  bool shares = shares_prefix(item.stored(), n.prefix());
   u32 record =
       n.fixed() ? bytes - u32{sizeof(slot)} : stored_bytes(n, klen - (shares ? prefix : 0), stored);
   leaf.longest_record = std::max(leaf.longest_record, record);
@@ -280,8 +300,8 @@ void write_planner::plan_change(write_plan& out, pinned_page& leaf, write_item& 
 
   u32 place = 0;
   room there = r.found ? room_for_replace(n, r.index, length, attached)
-                       : room_for_insert(n, item.key, length, attached, &place);
-  if (there == room::AFTER_COMPACTION && !r.found && splits_instead(n, item.key, stored))
+                       : room_for_insert(n, item.stored(), length, attached, &place);
+  if (there == room::AFTER_COMPACTION && !r.found && splits_instead(n, item.stored(), stored))
     there = room::NONE;
   leaf.first_fits = there != room::NONE;
   u64 cost = there == room::NOW ? r.found ? replace_cost(n, r.index, stored)

@@ -45,9 +45,10 @@ class write_planner {
   bool plan_split(write_plan& out, pinned_page& p);
   /// New pages, and separators of unknown lengths for the parent.
   void split_somehow(write_plan& out, pinned_page& p, u32 added);
-  void add_separator(pinned_page& parent, cbytes separator);
+  void add_separator(const pinned_page& child, cbytes separator);
   void plan_unlink(pinned_page& leaf);
   void free_later(write_plan& out, page_addr a);
+  void free_fence(write_plan& out, cbytes fence);
   /// Runs of a value with a map that are taken, or freed: their bitmap pages and their log bytes.
   void touch_runs(write_plan& out, page_addr map, const std::vector<page_addr>& runs, bool frees);
   void pin_bitmap(write_plan& out, page_addr a);

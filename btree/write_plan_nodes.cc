@@ -43,6 +43,12 @@ u32 separator_bytes(const pinned_page& parent, u32 length) {
   return length + separator_overhead(*parent.t) + heap_unit(page_bytes) - 1;
 }
 
+/// Where the node hangs in its parent.
+u32 slot_in(const node_view& up, const cache::descriptor* child) {
+  const cbytes low = node_view(child->reader()).low_fence();
+  return is_stub(low) ? up.slot_of(child->addr) : up.find_child(low);
+}
+
 /// Of a separator whose length is not known.
 constexpr u32 cost_unknown = ~0u;
 
@@ -92,6 +98,11 @@ bool may_pull_up(const node_view& child) {
   return child.used_bytes() <= node_capacity(root_blocks * block_bytes) / 2;
 }
 
+/// The extent of a fence that may vanish, if it has one.
+void write_planner::free_fence(write_plan& out, cbytes fence) {
+  if (is_stub(fence)) free_later(out, page_addr(reference_of(fence).run));
+}
+
 /// Another operation may change the node before a plan that has to wait comes to act.
 u64 write_planner::with_slack(u64 cost) {
   return cost + cost / 16 + 64;
@@ -138,6 +149,8 @@ void write_planner::plan_leaf(write_plan& out, pinned_page& p) {
   if (p.deletes == 0 || p.parent < 0 || p.inserts != 0) return;
   if (p.deletes >= n.count()) {
     free_later(out, p.d->addr);
+    free_fence(out, n.low_fence());
+    if (n.has_high_fence()) free_fence(out, n.high_fence());
     plan_unlink(p);
     ++op_.pins_[static_cast<u32>(p.parent)].deletes;
   } else if (op_.items_.size() == 1) {
@@ -168,26 +181,28 @@ bool write_planner::plan_split(write_plan& out, pinned_page& p) {
   const auto self = static_cast<i32>(&p - &op_.pins_[0]);
   const write_item& item = *std::find_if(op_.items_.begin(), op_.items_.end(),
                                          [&](const write_item& i) { return i.leaf == self; });
-  search_result r = n.find(item.key);
+  search_result r = n.find(item.key, item.probe());
   if (r.found) return false;  // it goes out first
   u32 index = r.index, length = inline_length(*item.t, item) + attached_to(item, n, r);
   bool ascending = index == n.count() && n.count() > 0 && p.d->ascending >= 2;
-  split_point at = choose_split(n, item.key, index, length, ascending);
+  split_point at = choose_split(n, item.stored(), index, length, ascending);
   if (at.index == 0) return false;
   p.wanted = static_cast<u16>(wanted);
   out.needs.push_back({blocks, p.d->addr.block() + blocks});
   // Both halves are rewritten if they are converted.
   log(out.converts && n.old_version() ? 2 * whole_page(n.size())
-                                      : with_slack(split_cost(n, at, item.key, length)));
+                                      : with_slack(split_cost(n, at, item.stored(), length)));
   log(0);
-  add_separator(op_.pins_[static_cast<u32>(p.parent)], {at.separator, at.separator_length});
+  add_separator(p, {at.separator, at.separator_length});
   return true;
 }
 
-void write_planner::add_separator(pinned_page& parent, cbytes separator) {
+/// Of the node that `child` is split into, right of it.
+void write_planner::add_separator(const pinned_page& child, cbytes separator) {
+  pinned_page& parent = op_.pins_[static_cast<u32>(child.parent)];
   node_view up = parent.t->view(*parent.d);
   u32 length = static_cast<u32>(separator.size()), prefix = static_cast<u32>(up.prefix().size());
-  bool shares = length >= prefix && common_prefix(separator, up.prefix()) == prefix;
+  bool shares = shares_prefix(separator, up.prefix());
   u32 record = stored_bytes(up, length - (shares ? prefix : 0), up.child_bytes());
   u32 bytes = separator_bytes(parent, length);
   parent.added_bytes += bytes;
@@ -200,7 +215,7 @@ void write_planner::add_separator(pinned_page& parent, cbytes separator) {
   parent.first_fits = there != room::NONE;
   if (there == room::NONE) return;
   parent.cost = static_cast<u32>(
-      there == room::NOW ? with_slack(insert_cost(up, up.find_child(separator) + 1, record, place))
+      there == room::NOW ? with_slack(insert_cost(up, slot_in(up, child.d) + 1, record, place))
                          : rewrite_cost(up, bytes + stretch_cost(up, sizeof(slot))));
 }
 
@@ -296,14 +311,14 @@ void write_planner::plan_unlink(pinned_page& leaf) {
   node_view n(leaf.d->reader());
   const pinned_page& parent = op_.pins_[static_cast<u32>(leaf.parent)];
   node_view up = leaf.t->view(*parent.d);
-  u32 i = up.find_child(n.low_fence());
+  u32 i = slot_in(up, leaf.d);
   bool leftward = i > 0;
   cache::descriptor* other = nullptr;
   if (op_.items_.size() == 1 && up.count() > 1)
     other = ctx_.pages.find_resident(up.child(leftward ? i - 1 : i + 1));
   if (other == nullptr) {
     // A path of neighbours: wider fences may compact each of its nodes.
-    for (u32 level = 0; level <= parent.level; ++level) touch(n.size() + 2 * max_key_bytes);
+    for (u32 level = 0; level <= parent.level; ++level) touch(n.size() + 2 * max_stored_key_bytes);
     return;
   }
   node_view o(other->reader());
@@ -325,7 +340,7 @@ void write_planner::plan_merges(write_plan& out, pinned_page& leaf, u32 erased_b
     pinned_page& parent = op_.pins_[static_cast<u32>(p->parent)];
     if (!is_sparse(n, without)) return;
     node_view up = p->t->view(*parent.d);
-    u32 i = up.find_child(n.low_fence());
+    u32 i = slot_in(up, p->d);
     bool any = false;
     for (u32 j : {i + 1, i - 1}) {
       if (j >= up.count()) continue;
@@ -334,6 +349,7 @@ void write_planner::plan_merges(write_plan& out, pinned_page& leaf, u32 erased_b
       node_view o(other->reader());
       if (j > i ? !may_merge(n, o) : !may_merge(o, n)) continue;
       free_later(out, j > i ? other->addr : p->d->addr);
+      if (n.is_leaf()) free_fence(out, (j > i ? o : n).low_fence());
       out.merges = true;
       log((j > i ? merge_cost(n, o) : merge_cost(o, n)) + more);
       log(child_erase_cost(up) + (p->t->counted ? sums_cost(up, 1) : 0));

@@ -153,6 +153,7 @@ bool write_applier::split(tree& t, resident_path& path, u32 level, const split_p
     compact(p, scratch, &separator);
   page_writer l = change(left, true);
   page_writer r = change(right, true);
+  if (is_stub(separator)) meet_separator(t, reference_of(separator));
   split_node(l, r, at, {left.addr, left.gen}, right_ref, ctx_.pages.store_id(), scratch,
              conversion({&left}));
   u32 slot = path.slot[level + 1];
@@ -166,6 +167,29 @@ bool write_applier::split(tree& t, resident_path& path, u32 level, const split_p
   }
   if (at.insert_right && node_view(r).count() == 0) right.ascending = left.ascending;
   return true;
+}
+
+/// The items of a batch that are still to come and have not met the key in the node that was split
+/// are behind it.
+void write_applier::meet_separator(const tree& t, const value_reference& separator) {
+  for (const write_item& i : op_.items_)
+    if (i.probe() != nullptr && i.t == &t) i.probe()->learn(separator, -1);
+}
+
+/// Items of a batch that are still to come to a leaf that is unlinked come to its heirs, and have
+/// met none of the keys there: all are on one side of them.
+void write_applier::meet_heirs(const tree& t, const node_view& leaf,
+                               std::span<cache::descriptor* const> heirs, bool leftward) {
+  for (const write_item& i : op_.items_) {
+    if (i.probe() == nullptr || i.t != &t) continue;
+    const bool comes = leaf.covers(i.key, i.probe()) && !asks(i.probe());
+    i.probe()->drop_question();  // of a fence that is not on its way
+    for (u32 h = 0; comes && h < heirs.size(); ++h) {
+      const node_view n(heirs[h]->reader());
+      for (u32 s = 0; s < n.count(); ++s)
+        if (n.has_stub(s)) i.probe()->learn(n.key_extent(s), leftward ? -1 : 1);
+    }
+  }
 }
 
 // --- giving space back ---
@@ -202,11 +226,17 @@ bool write_applier::unlink(tree& t, resident_path& path) {
   }
   node_view leaf(path.page[0]->reader());
   bool leftward = path.slot[top] > 0;
-  std::byte fence_room[max_key_bytes];
+  std::byte fence_room[max_stored_key_bytes];
   bool has_fence = !leftward || leaf.has_high_fence();
   cbytes source = leftward ? (has_fence ? leaf.high_fence() : cbytes{}) : leaf.low_fence();
   if (!source.empty()) std::memcpy(fence_room, source.data(), source.size());
   cbytes fence{fence_room, source.size()};
+  // The range that vanishes begins here.
+  std::byte gone_room[max_stored_key_bytes];
+  const cbytes begins = leftward ? leaf.low_fence() : leaf.high_fence();
+  if (!begins.empty()) std::memcpy(gone_room, begins.data(), begins.size());
+  const cbytes gone{gone_room, begins.size()};
+  if (!may_drop_fence(gone)) return false;
 
   // The neighbour path: one page a level below `top`.
   cache::descriptor* beside[max_height];
@@ -224,6 +254,7 @@ bool write_applier::unlink(tree& t, resident_path& path) {
     if (l > 0) d = ctx_.pages.find_resident(n.child(leftward ? n.count() - 1 : 0));
   }
   page_ref after = leaf.right_hint();
+  meet_heirs(t, leaf, {beside, top}, leftward);
   for (u32 l = 0; l < top; ++l) {
     page_writer w = change(*beside[l], true);
     if (leftward)
@@ -231,6 +262,12 @@ bool write_applier::unlink(tree& t, resident_path& path) {
     else
       set_low_fence(w, fence, scratch);
     if (leftward && l == 0) set_right_hint(w, after);
+  }
+  if (leftward) {
+    drop_fence(gone, nullptr);
+  } else {
+    const node_view heir(beside[0]->reader());
+    drop_fence(gone, &heir);
   }
   for (u32 l = 0; l < top; ++l) free_page(*path.page[l]);
   erase_child(change(*path.page[top], true), path.slot[top]);
@@ -272,13 +309,18 @@ bool write_applier::merge_pair(resident_path& path, u32 level, u32 left_slot) {
   cache::descriptor* a = ctx_.pages.find_resident(up.child(left_slot));
   cache::descriptor* b = ctx_.pages.find_resident(up.child(left_slot + 1));
   if (a == nullptr || b == nullptr || !planned_free(b->addr)) return false;
+  if (level == 0 && !may_drop_fence(node_view(b->reader()).low_fence())) return false;
   if (!cache::try_latch(*a) || !cache::try_latch(*b)) return false;
   if (!may_merge(node_view(a->reader()), node_view(b->reader()))) return false;
-  std::byte key[max_key_bytes];
+  std::byte key[max_stored_key_bytes];
   u32 length = up.copy_key(left_slot + 1, key);
   merge_nodes(change(*a, true), node_view(b->reader()), {key, length},
               {ctx_.scratch, ctx_.scratch_bytes}, conversion({a, b}));
   a->ascending = 0;
+  if (level == 0) {
+    const node_view heir(b->reader());
+    drop_fence(heir.low_fence(), &heir);
+  }
   free_page(*b);
   page_writer p = change(parent, true);
   if (up.aggregated()) {

@@ -7,9 +7,17 @@
 
 namespace pleach::btree {
 
-large_values& write_op::large() {
-  if (!large_) large_ = std::make_unique<large_values>();
+large_parts& write_op::large() {
+  if (!large_) large_ = std::make_unique<large_parts>();
   return *large_;
+}
+
+/// The stub has the length and the stem that the plan needs; its extent is known in ACT.
+void write_op::begin_long_key(write_item& i) {
+  large().keys.push_back(std::make_unique<long_key>());
+  i.of_key = large_->keys.back().get();
+  i.of_key->probe.begin(i.key);
+  make_stub(i.key, {}, i.of_key->stub);
 }
 
 bool write_op::wants_draft(const write_item& i) const {
@@ -99,7 +107,8 @@ sm::step write_op::old_read() {
   return start_again(ctx_->stats.restart_stale);
 }
 
-/// Writes the values that are too large for a leaf, one after the other, into their reserved runs.
+/// Writes the values that are too large for a leaf, and new long keys, one after the other, into
+/// their reserved runs.
 sm::step write_op::extent() {
   if (!is_ok(alloc_op_.out.code)) return fail(alloc_op_.out.code);
   if (extent_running_) {
@@ -109,10 +118,12 @@ sm::step write_op::extent() {
   }
   if (next_extent_ == plan_.extents) return go(SPARES);
   for (write_item& i : items_) {
-    if (i.extent != static_cast<i32>(next_extent_)) continue;
+    const auto next = static_cast<i32>(next_extent_);
+    if (i.extent != next && (i.of_key == nullptr || i.of_key->extent != next)) continue;
     extent_running_ = true;
     extent_op_.reset();
-    extent_op_.prepare_write(ctx_->engine, space_.runs[next_extent_].addr, i.value);
+    extent_op_.prepare_write(ctx_->engine, space_.runs[next_extent_].addr,
+                             i.extent == next ? i.value : i.key);
     return sub(extent_op_, EXTENT);
   }
   PLEACH_ASSERT(false);

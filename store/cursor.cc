@@ -19,6 +19,7 @@ struct cursor::state {
   bool ahead_forward = true;
   place at = place::NOWHERE;
   std::string key, value;  ///< `value`: of a large value; inline values are seen in the copy
+  std::string landed;      ///< the key where a move ends
   std::string_view value_view;
   std::string from, to;                    ///< the range; `to` empty: no bound
   std::string sought;                      ///< of the move under way
@@ -51,11 +52,11 @@ struct cursor::state {
   }
 
   /// Takes key and value of the present index.
-  /// RETURNS: false if the value is an extent.
+  /// RETURNS: false if one of them is an extent.
   bool take() {
     btree::node_view leaf(page_reader(copy.bytes, copy.size));
     btree::record r = leaf.at(copy.index);
-    if (r.value_flags & btree::VALUE_INDIRECT) return false;
+    if ((r.value_flags & btree::VALUE_INDIRECT) || leaf.has_stub(copy.index)) return false;
     key.resize(leaf.key_length(copy.index));
     leaf.copy_key(copy.index, reinterpret_cast<std::byte*>(key.data()));
     value_view = as_text(r.value);
@@ -71,6 +72,7 @@ struct cursor::state {
   /// Is the record at `index` of the copy in the range?
   bool in_range(u32 index) const {
     const btree::node_view leaf(page_reader(copy.bytes, copy.size), tree->open->t.order);
+    if (leaf.has_stub(index)) return false;  // an operation looks at it
     return (from.empty() || leaf.compare(index, as_bytes(from)) >= 0) &&
            (to.empty() || leaf.compare(index, as_bytes(to)) < 0);
   }
@@ -96,9 +98,10 @@ class move_body final : public body {
     if (a.code == 0) {
       if (!s.take()) {
         btree::node_view leaf(page_reader(s.copy.bytes, s.copy.size));
-        s.key.resize(leaf.key_length(s.copy.index));
-        leaf.copy_key(s.copy.index, reinterpret_cast<std::byte*>(s.key.data()));
-        s.value_view = s.value;
+        const btree::record r = leaf.at(s.copy.index);
+        std::swap(s.key, s.landed);
+        s.value_view =
+            r.value_flags & btree::VALUE_INDIRECT ? std::string_view(s.value) : as_text(r.value);
         s.arrive();
       }
     } else if (a.code == static_cast<u32>(errc::not_found)) {
@@ -131,7 +134,7 @@ operation move(State& s, btree::seek mode, std::string_view key, bool forward, b
     b.cursor = &s;
     b.forward = forward;
     b.tree = s.tree;
-    b.op.prepare(s.tree->open->t, mode, as_bytes(key), {nullptr, &s.value, &s.copy}, &s.cookie);
+    b.op.prepare(s.tree->open->t, mode, as_bytes(key), {&s.landed, &s.value, &s.copy}, &s.cookie);
     if (!forward && !s.from.empty()) b.op.bound(as_bytes(s.from));
     if (forward && !s.to.empty()) b.op.bound(as_bytes(s.to));
     if (step) b.op.follow(s.ahead);

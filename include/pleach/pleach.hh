@@ -218,7 +218,11 @@ struct tree_info {
 };
 
 struct limits {
-  std::uint32_t key_bytes, tree_name_bytes;
+  /// Of keys: 1 MiB. In trees of a fixed key length, of integers, or with a comparator 1 KiB at most.
+  /// A key over 1 KiB takes blocks of its own; comparing it with another one whose first 1 KiB are
+  /// the same reads that one's.
+  std::uint32_t key_bytes;
+  std::uint32_t tree_name_bytes;
   std::uint32_t node_bytes;  ///< largest `tree_options::node_bytes` of this store
   std::uint64_t value_bytes;
   std::uint64_t transaction_pages, transaction_log_bytes, transaction_records;
@@ -544,7 +548,7 @@ class bulk_loader {
   /// (not_ascending; wrong_key_length, ...) and `too_large` (a key or value) for one of the
   /// records: none of this call was taken, and the loader goes on. After any other error it takes
   /// nothing more: `exists` (not_empty: the tree has records), `unsupported` (not_in_bulk: its
-  /// records have checksums, or it is counted), `no_space`, ...
+  /// records have checksums, or it is counted, or a key has more than 1 KiB), `no_space`, ...
   operation add(std::span<const load_record> records);
   /// Makes the records visible, all at once. Once; whatever its outcome the loader takes no more.
   /// ERRORS: `exists` (not_empty) if others put records into the tree meanwhile; `too_large`; ...:

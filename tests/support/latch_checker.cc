@@ -26,7 +26,7 @@ u64 structure_of(cbytes page) {
   add(n.low_fence());
   if (n.has_high_fence()) add(n.high_fence());
   if (n.is_leaf()) return sum | 1;
-  std::vector<std::byte> key(btree::max_key_bytes);
+  std::vector<std::byte> key(btree::max_stored_key_bytes);
   for (u32 i = 0; i < n.count(); ++i) {
     page_ref child = n.child(i);
     add({key.data(), n.copy_key(i, key.data())});

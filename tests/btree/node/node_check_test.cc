@@ -113,7 +113,7 @@ DOCTEST_TEST_CASE("each rule of records of the second version is checked") {
   const auto leaf = [](const char* r, const std::function<void(test_page&)>& f) {
     expect(0, r, f, node_format_slotted_2);
   };
-  leaf("key flags", [](test_page& p) { record_at(p, 1)[0] = std::byte{KEY_INDIRECT}; });
+  leaf("key flags", [](test_page& p) { record_at(p, 1)[0] = std::byte{1}; });
   leaf("key flags", [](test_page& p) { record_at(p, 1)[0] = std::byte{8}; });
   leaf("value reference length",
        [](test_page& p) { record_at(p, 1)[0] = std::byte{VALUE_INDIRECT << 4}; });
@@ -139,7 +139,7 @@ DOCTEST_TEST_CASE("page sizes that no address can name") {
 u64 read_all(cbytes page, random_stream& r) {
   const node_view n(page_reader(page.data(), static_cast<u32>(page.size())));
   u64 sum = n.used_bytes() + n.free_bytes() + n.covers(as_bytes("kb")) + n.right_hint().gen;
-  std::byte key[max_key_bytes];
+  std::byte key[max_stored_key_bytes];
   for (u32 i = 0; i < n.count(); ++i) {
     const u32 length = n.copy_key(i, key);
     sum += n.find({key, length}).index + hash64(n.at(i).value) + hash64(n.at(i).attached);

@@ -331,7 +331,7 @@ DOCTEST_TEST_CASE("mutated and random fixed leaves never lead a read out of the 
     if (!is_ok(check_node(page))) continue;
     ++passed;
     const node_view n(page_reader(page.data(), p.size()));
-    std::byte key[max_key_bytes];
+    std::byte key[max_stored_key_bytes];
     sum += n.used_bytes() + n.free_bytes() + n.right_hint().gen + n.prefix().size();
     for (u32 i = 0; i < n.count(); ++i) {
       const u32 length = n.copy_key(i, key);

@@ -65,7 +65,7 @@ totals run(const setting& s, u8 level, u32 style, u64 seed, record_shape shape =
   if (which == versions::MIXED)
     c.conversion = [&] { return extras.chance(12) ? convert::YES : convert::NO; };
   const u32 quarter = (s.max_bytes - 128) / 4 - 16;
-  const u32 max_key = s.max_bytes < 16384 ? 300 : max_key_bytes;
+  const u32 max_key = s.max_bytes < 16384 ? 300 : max_inline_key_bytes;
   const auto put = [&](const std::string& key) {
     if (level != 0)
       c.put(key, {0, chain::child_bytes(1 + r.below(1u << 30))});

@@ -80,7 +80,7 @@ inline std::string text(cbytes b) {
 }
 
 inline std::string full_key(const node_view& n, u32 index) {
-  std::byte buffer[max_key_bytes];
+  std::byte buffer[max_stored_key_bytes];
   return text({buffer, n.copy_key(index, buffer)});
 }
 

@@ -254,7 +254,7 @@ DOCTEST_TEST_CASE("what is refused") {
   pleach::tree t = create(s, "t");
   pleach::tree fixed;
   require_ok(s.run(s.create_tree("fixed", {4096, 4, 2}, fixed)));
-  const std::string long_key(1025, 'k');
+  const std::string long_key(s.limits().key_bytes + 1, 'k');
   auto name_of = [&](pleach::bulk_loader& l, std::vector<load_record> rs) {
     return std::string(s.run(l.add(rs)).name());
   };

@@ -1,0 +1,83 @@
+#include "btree/long_key.hh"
+
+#include <algorithm>
+
+#include "be/base/assert.hh"
+#include "btree/key_order.hh"
+
+namespace pleach::btree {
+
+value_reference reference_of(cbytes stub) {
+  PLEACH_ASSERT(stub.size() == max_stored_key_bytes);
+  value_reference r;
+  std::memcpy(&r, stub.data() + max_inline_key_bytes, sizeof r);
+  return r;
+}
+
+u64 full_key_bytes(cbytes stored) {
+  return is_stub(stored) ? u64{reference_of(stored).length} : stored.size();
+}
+
+cbytes make_stub(cbytes key, const value_reference& extent, std::byte* out) {
+  std::memcpy(out, key.data(), max_inline_key_bytes);
+  std::memcpy(out + max_inline_key_bytes, &extent, sizeof extent);
+  return {out, max_stored_key_bytes};
+}
+
+bool sound_key_reference(const value_reference& r) {
+  const page_addr run(r.run);
+  return r.length > max_inline_key_bytes && r.length <= max_key_bytes && r.count == 1 &&
+         run.block() != 0 && run.blocks() == ceil_div<u64>(r.length, block_bytes);
+}
+
+bool may_precede(cbytes a, cbytes b) {
+  if (is_stub(a) && is_stub(b)) {
+    const int c = std::memcmp(a.data(), b.data(), max_inline_key_bytes);
+    return c < 0 || (c == 0 && !same_extent(reference_of(a), reference_of(b)));
+  }
+  return compare_keys(a, b) < 0;
+}
+
+void key_probe::begin(cbytes key) {
+  key_ = key;
+  known_.clear();
+  question_ = {};
+}
+
+const key_probe::known* key_probe::find(const value_reference& r) const {
+  for (const known& k : known_)
+    if (same_extent(k.extent, r)) return &k;
+  return nullptr;
+}
+
+void key_probe::answer(int sign) {
+  learn(question_, sign);
+  question_ = {};
+}
+
+void key_probe::learn(const value_reference& r, int sign) {
+  if (find(r) == nullptr) known_.push_back({r, sign});
+}
+
+int key_probe::against(const value_reference& r) {
+  if (const known* k = find(r)) return k->sign;
+  if (!asks()) question_ = r;
+  return 1;  // whatever: the search has no result
+}
+
+void key_probe::learn(cbytes stub, u32 at, u32 index, bool found) {
+  if (std::memcmp(stub.data(), key_.data(), max_inline_key_bytes) != 0) return;
+  learn(reference_of(stub), at < index ? -1 : at == index && found ? 0 : 1);
+}
+
+int compare_stored(cbytes stored, cbytes key, key_probe* probe) {
+  if (!is_stub(stored)) return compare_keys(stored, key);
+  const std::size_t n = std::min<std::size_t>(max_inline_key_bytes, key.size());
+  const int c = n != 0 ? std::memcmp(stored.data(), key.data(), n) : 0;
+  if (c != 0) return c;
+  if (!is_long(key)) return 1;  // the beginning of the long key
+  PLEACH_ASSERT(probe != nullptr);
+  return probe->against(reference_of(stored));
+}
+
+}  // namespace pleach::btree
