@@ -13,8 +13,8 @@ void run::start_sum(slot& s) {
   open_tree& t = trees_.at(s.tree);
   s.kind = job::SUM;
   s.what = static_cast<sum_kind>(random_.below(t.t->digest ? 3 : 2));
-  s.sought = random_.chance(300) ? "" : draw_key();
-  s.bound = draw_key();
+  s.sought = random_.chance(300) ? "" : draw_edge(s.tree);
+  s.bound = draw_edge(s.tree);
   s.bounded = random_.chance(600);
   s.index = random_.below(config_.key_space + 1);
   if (random_.chance(500)) s.index = random_.below(20);

@@ -1,6 +1,8 @@
 // Bulk loads: drawn, added piece by piece, committed or given up; judged.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <ranges>
 #include <set>
 
 #include "tests/sim/run.hh"
@@ -21,8 +23,11 @@ bool run::may_be_loaded(const std::string& tree) {
 void run::start_bulk(slot& s) {
   std::set<std::string, key_less> drawn(order_of(s.tree));
   const u64 n = random_.below(random_.chance(500) ? 30 : config_.bulk_records) + 1;
+  // A long key is refused: few loads have one.
+  const bool short_keys = config_.long_groups != 0 && random_.chance(800);
   for (u64 i = 0; i < n; ++i) {
     std::string key = shaped(s.tree, draw_key());
+    if (short_keys && key.size() > inline_key_bytes) continue;
     if (!locked(s.tree, key)) drawn.insert(key);
   }
   if (drawn.empty()) return;
@@ -75,6 +80,12 @@ void run::add_more(slot& s) {
 void run::finish_added(slot& s) {
   const errc code = s.build.out.code;
   if (code == errc::no_space) ++totals_.no_space, full_ = 40;
+  const auto piece = std::ranges::subrange(s.keys.begin() + static_cast<i64>(s.piece.from),
+                                           s.keys.begin() + static_cast<i64>(s.piece.to));
+  if (std::ranges::any_of(piece, [](auto& k) { return k.size() > inline_key_bytes; })) {
+    if (code == errc::ok) violation(fmt::format("a bulk load of {} took a long key", s.tree));
+    if (code == errc::not_in_bulk) return end_bulk(s, false);
+  }
   if (s.refused && (code == errc::not_ascending || code == errc::ok)) {
     if (code == errc::ok)
       violation(fmt::format("a bulk load of {} took {} after a later key", s.tree,

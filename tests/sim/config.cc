@@ -156,6 +156,10 @@ void lean(config& c, hint h, random_stream& r) {
       c.batch_max = 20;
       c.batch_per_mille = 500;
       break;
+    case hint::LONG_KEYS:  // draw_long_keys does the rest
+      c.write_per_mille = 800;
+      c.delete_per_mille = 300;
+      break;
     case hint::RECOVERY:
       c.cycles = 6;
       c.ops_per_cycle = 150;
@@ -315,6 +319,34 @@ void draw_ranges(config& c) {
   c.volume_bytes += u64{4} << 20;
   if (r.chance(800)) c.log_blocks += 200;
 }
+/// Keys above 1 KiB, in groups that share more than nodes hold of them. Some trees keep their
+/// order, or their length: then the ends of these keys are theirs.
+void draw_long_keys(config& c) {
+  random_stream r(mix64(c.seed + 0x10e6));
+  if (c.seed > 1000 && !r.chance(300)) return;
+  c.key_shape = 9;
+  c.streams = 0;
+  c.long_groups = 1 + static_cast<u32>(r.below(4));
+  c.key_space = one_of(r, {30u, 150u, 500u, 500u});
+  for (u32 i = 0; i < std::size(c.rules); ++i) {
+    if (r.chance(150)) continue;
+    c.lengths[i].key = 0;
+    c.rules[i].order = btree::ORDER_BYTES;
+  }
+  // Separators of 1 KiB need nodes that hold some of them, and every key a block.
+  c.max_node_blocks = one_of(r, {4u, 4u, 16u});
+  for (u32& blocks : c.node_blocks) blocks = std::min(blocks, c.max_node_blocks);
+  c.log_blocks = std::max<u64>(c.log_blocks, c.max_node_blocks == 16 ? 512 : 160);
+  c.volume_bytes += (u64{6} << 20) + r.below(u64{8} << 20);
+  if (r.chance(500)) c.value_class = 0;
+  if (!r.chance(600)) return;
+  c.trees = 1;  // and enough in it that its separators are long
+  c.ops_per_cycle = 300 + static_cast<u32>(r.below(600));
+  c.write_per_mille = 800;
+  c.delete_per_mille = one_of(r, {100u, 300u});
+  c.batch_per_mille = 500;
+  c.batch_max = 12;
+}
 }  // namespace
 
 config config::draw(u64 seed, hint h) {
@@ -370,6 +402,7 @@ config config::draw(u64 seed, hint h) {
   if (seed > 1000 || h == hint::BULK) draw_bulk(c);
   if (seed > 1000 || h == hint::VERSIONS) draw_versions(c);
   if (seed > 1000) draw_aggregates(c);
+  if (seed > 1000 || h == hint::LONG_KEYS) draw_long_keys(c);
   return c;
 }
 
@@ -381,6 +414,7 @@ std::string config::words() const {
   for (const key_rules& k : rules)
     if (k.order != 1 || k.flags != 0) fixed += fmt::format(", order {}/{}", k.order, k.flags);
   if (streams != 0) fixed += fmt::format(", streams {}", streams);
+  if (long_groups != 0) fixed += fmt::format(", long keys in {} groups", long_groups);
   fixed += ", leaves";
   for (u32 i = 0; i < std::size(new_leaves); ++i)
     fixed += fmt::format(" {}{}", new_leaves[i] ? 2 : 1, sums[i] != 0 ? "+sums" : "");

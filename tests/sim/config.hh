@@ -43,7 +43,8 @@ enum class hint : u8 {
   BULK,
   VERSIONS,
   AGGREGATES,
-  RANGES
+  RANGES,
+  LONG_KEYS
 };
 
 /// Of a tree; 0: they vary.
@@ -69,6 +70,7 @@ struct config {
   u32 streams = 0;           ///< ascending ones, interleaved (key shapes 5 and 6)
   u32 key_space = 100;
   u32 key_shape = 0;
+  u32 long_groups = 0;  ///< of keys above 1 KiB (key shape 9)
   u32 value_class = 0;
   u32 in_flight = 1;
   u32 cycles = 1, ops_per_cycle = 100;

@@ -9,7 +9,7 @@ namespace pleach::sim {
 /// A bound near what is sought, or anywhere; sometimes on the wrong side of it, so that the range
 /// is empty.
 void run::draw_bound(slot& s) {
-  s.bound = random_.chance(200) ? s.sought : draw_key();
+  s.bound = random_.chance(200) ? s.sought : draw_edge(s.tree);
   if (random_.chance(500)) s.bound = shaped(s.tree, s.bound);
   if (random_.chance(50)) s.bound.clear();
 }
@@ -20,8 +20,8 @@ void run::start_multi_get(slot& s) {
   s.lookups.all.clear();
   for (u64 i = 0; i < n; ++i) {
     drawn_lookups::one l;
-    l.key = random_.chance(500) ? draw_present_key(s.tree) : draw_key();
-    if (random_.chance(5)) l.key.assign(btree::max_key_bytes + 1, 'x');
+    l.key = random_.chance(500) ? draw_present_key(s.tree) : draw_edge(s.tree);
+    if (random_.chance(5)) l.key.assign(longest_key(s.tree) + 1, 'x');
     l.wants_value = random_.chance(800);
     s.lookups.all.push_back(l);
   }
@@ -33,7 +33,7 @@ void run::start_multi_get(slot& s) {
 
 void run::start_count(slot& s) {
   s.kind = job::COUNT;
-  s.sought = random_.chance(300) ? "" : draw_key();
+  s.sought = random_.chance(300) ? "" : draw_edge(s.tree);
   s.bounded = random_.chance(700);
   if (s.bounded) draw_bound(s);
   s.count_to = as_bytes(s.bound);
@@ -57,7 +57,7 @@ void run::finish_multi_get(slot& s) {
       continue;
     }
     if (first == errc::ok) first = l.code;
-    const bool too_long = l.code == errc::key_too_large && l.key.size() > btree::max_key_bytes;
+    const bool too_long = l.code == errc::key_too_large && l.key.size() > longest_key(s.tree);
     if (!too_long && !excused(s, l.code))
       violation(fmt::format("a multi-get in {}: {} for {} (page {})", s.tree, name_of(l.code),
                             printable(l.key), s.multi_get.bad_page().block()));
@@ -105,9 +105,10 @@ void run::finish_count(slot& s) {
     }
     if (s.count.counted() < least || s.count.counted() > most)
       violation(
-          fmt::format("a count in {} from {} gave {}; {} keys were there all the time, {} at "
+          fmt::format("a count in {} from {} to {} gave {}; {} keys were there all the time, {} at "
                       "some time",
-                      s.tree, printable(s.sought), s.count.counted(), least, most));
+                      s.tree, printable(s.sought), s.bounded ? printable(s.bound) : "the end",
+                      s.count.counted(), least, most));
   }
   release(s);
 }

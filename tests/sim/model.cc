@@ -108,8 +108,10 @@ std::string printable(const std::string& key) {
       out += digits[c & 15];
     }
   }
-  if (key.size() > 48) out += "...(" + std::to_string(key.size()) + ")";
-  return out;
+  if (key.size() <= 48) return out;
+  out += "...(" + std::to_string(key.size()) + ")";
+  // Long ones differ at their end.
+  return key.size() <= 1000 ? out : out + "..." + printable(key.substr(key.size() - 12));
 }
 
 std::string difference(const forest& expected, const forest& found) {

@@ -22,10 +22,25 @@ std::string run::draw_of_stream() {
   return config_.key_shape == 5 ? fmt::format("{:06}.{}", n, k) : fmt::format("{}/{:06}", k, n);
 }
 
+/// Key `n` of groups that share more than nodes hold of them, and differ behind it; among them
+/// short ones, such that begin many others, cut around 1 KiB, and such of several blocks.
+std::string run::long_key(u64 n) const {
+  static constexpr u32 shared[] = {1100, 1500, 2047, 3000};
+  const u64 group = n % config_.long_groups, i = n / config_.long_groups;
+  std::string s(shared[group], static_cast<char>('a' + group));
+  if (i % 13 == 5) return s.substr(0, 1021 + i % 7);
+  if (i % 11 == 7) return s.substr(0, 3) + fmt::format("{:04}", i);
+  s += fmt::format("{:05}", i);
+  if (i % 7 == 3) s.append(i * 37 % (i % 3 == 0 ? 20'000 : 1500), '~');
+  return s;
+}
+
 std::string run::draw_key() {
   if (config_.streams != 0) return draw_of_stream();
   u64 n = random_.below(config_.key_space);
   switch (config_.key_shape) {
+    case 9:
+      return long_key(n);
     case 7: {
       if (n % 3 == 0) return std::string(40, 'z') + static_cast<char>(n / 3);
       std::string s(n / 3, 'a');
@@ -74,12 +89,39 @@ fixed_lengths run::lengths_of(const std::string& tree) const {
   return config_.lengths[index_of(tree)];
 }
 
+bool run::takes_long_keys(const std::string& tree) const {
+  return !order_of(tree).reversed && lengths_of(tree).key == 0;
+}
+
+u32 run::longest_key(const std::string& tree) const {
+  return order_of(tree).reversed ? inline_key_bytes : longest_key_bytes;
+}
+
+/// `key` as something to begin or to end at in the tree, which need not be a key of it.
+std::string run::sought_in(const std::string& tree, std::string key) const {
+  if (key.size() <= inline_key_bytes || takes_long_keys(tree)) return key;
+  return key.substr(key.size() - inline_key_bytes);
+}
+
+/// Where a range or a search begins or ends: a key; of long ones also what they begin with, and
+/// what goes on behind them.
+std::string run::draw_edge(const std::string& tree) {
+  std::string key = draw_key();
+  if (config_.long_groups != 0) {
+    const u64 how = random_.below(8);
+    if (how == 0) key.resize(random_.below(key.size() + 1));
+    if (how == 1) key.resize(std::min(key.size(), 1022 + random_.below(5)));
+    if (how == 2) key += static_cast<char>(random_.below(2) * '+');
+  }
+  return sought_in(tree, std::move(key));
+}
+
 /// The end of what is too long tells keys apart, and what is too short goes on. A tree with a
 /// comparator takes no empty key.
 std::string run::shaped(const std::string& tree, std::string key) const {
   if (key.empty() && order_of(tree).reversed) key = "0";
   const u32 length = lengths_of(tree).key;
-  if (length == 0) return key;
+  if (length == 0) return sought_in(tree, std::move(key));
   if (key.size() > length) return key.substr(key.size() - length);
   key.resize(length, 'x');
   return key;
@@ -443,8 +485,10 @@ void run::start_read(slot& s) {
   s.mode = walk ? (s.forward ? seek::AT_LEAST : seek::AT_MOST) : modes[random_.below(8)];
   // Where ranges go, cookies are put to the test: the same key again.
   const bool again = config_.range_per_mille != 0 && range_random_.chance(400);
-  if (std::string other = draw_key(); !again || s.sought.empty()) s.sought = std::move(other);
-  if (issued_ % 4 != 0) s.sought = shaped(s.tree, s.sought);  // reads may seek any length
+  if (std::string other = draw_edge(s.tree); !again || s.sought.empty())
+    s.sought = std::move(other);
+  s.sought = issued_ % 4 != 0 ? shaped(s.tree, s.sought)  // reads may seek any length
+                              : sought_in(s.tree, s.sought);
   s.wants_value = random_.chance(800);
   ++trees_.at(s.tree).users;
   s.read.reset();
@@ -486,8 +530,8 @@ bool run::start_range(slot& s) {
   for (const auto& [key, versions] : history_.tree(s.tree))
     present += !versions.empty() && versions.back().value;
   if (present < config_.key_space / 3 && range_random_.chance(700)) return false;
-  s.from = range_random_.chance(150) ? "" : shaped(s.tree, draw_key());
-  s.to = range_random_.chance(150) ? "" : shaped(s.tree, draw_key());
+  s.from = range_random_.chance(150) ? "" : shaped(s.tree, draw_edge(s.tree));
+  s.to = range_random_.chance(150) ? "" : shaped(s.tree, draw_edge(s.tree));
   if (!s.to.empty() && s.to < s.from && range_random_.chance(900)) std::swap(s.from, s.to);
   if (range_random_.chance(200)) s.from += "+";
   const bool truncates = range_random_.chance(150);

@@ -13,6 +13,9 @@
 
 namespace pleach::sim {
 
+/// Longer keys do not stand in their nodes; some trees take none.
+inline constexpr u32 inline_key_bytes = 1024, longest_key_bytes = 1 << 20;
+
 struct run_options {
   bool check_images = true;
   u64 stop_after = ~u64{0};  ///< operations
@@ -109,6 +112,11 @@ class run {
   // draws
   std::string draw_key();
   std::string draw_of_stream();
+  std::string long_key(u64 n) const;
+  bool takes_long_keys(const std::string& tree) const;
+  u32 longest_key(const std::string& tree) const;
+  std::string sought_in(const std::string& tree, std::string key) const;
+  std::string draw_edge(const std::string& tree);
   fixed_lengths lengths_of(const std::string& tree) const;
   /// `key` as the tree takes it.
   std::string shaped(const std::string& tree, std::string key) const;

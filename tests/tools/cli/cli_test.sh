@@ -159,7 +159,6 @@ expect 16 put s t key value --value-file value
 expect 8 put s t key --value-file nowhere
 expect 0 put s t k1024 v; expect 0 put s t "$(head -c 1024 /dev/zero | tr '\0' k)" long
 expect 0 get s t "$(head -c 1024 /dev/zero | tr '\0' k)"; out_is 'long'
-expect 8 put s t "$(head -c 70000 /dev/zero | tr '\0' k)" long; says "too large"
 truncate -s 80M huge
 expect 8 put s t huge --value-file huge; says "too large"
 expect 1 get s t huge
@@ -422,7 +421,7 @@ expect 0 delete-range dr t; out_is '0\n'; expect 0 fsck dr
 expect 16 delete-range dr t a --from b; expect 16 delete-range dr t a b --to c; expect 16 delete-range dr t a b c
 expect 16 delete-range dr t --hex 62x; expect 16 delete-range dr
 expect 8 delete-range dr nonsense; says "unknown tree"; out_empty
-expect 8 delete-range dr t "$(head -c 2000 /dev/zero | tr '\0' k)"; says "too large"; out_empty
+expect 0 delete-range dr t "$(head -c 2000 /dev/zero | tr '\0' k)"; out_is '0\n'
 seq 1 100000 | sed 's/.*/{"tree":"t","key":"k&","value":"some value of &"}/' | pl load dr --batch 5000 2>err
 expect 0 delete-range dr t k2 k3; out_is '11111\n'; expect 0 scan dr t --count; out_is '88889\n'; expect 0 fsck dr
 expect 0 delete-range dr t; out_is '88889\n'; expect 0 fsck dr
@@ -498,7 +497,7 @@ END
 printf '{"tree":"t","key":"1","value":"1"}\n{"tree":"t","key":"2","val' >cut.jsonl
 fresh bad 16MiB
 expect 8 load bad cut.jsonl; says "line 2"
-printf '{"tree":"t","key":"%s","value":"1"}\n' "$(head -c 70000 /dev/zero | tr '\0' k)" >longkey.jsonl
+printf '{"tree":"t","key":"%s","value":"1"}\n' "$(head -c 1048577 /dev/zero | tr '\0' k)" >longkey.jsonl
 expect 8 load bad longkey.jsonl; says "too large"; says "line 1"
 
 section "load: batches and acknowledgements"
@@ -656,6 +655,66 @@ expect 0 save y d --format dump; fresh again; expect 0 load again d --format dum
 # No space: named, and all of it is free again.
 numbers 0 400000 t >many; fresh y 8MiB; expect 8 load y many; says "no space"
 expect 0 fsck y; expect 0 load y sorted; holds y sorted
+
+section "long keys"
+rep() { head -c "$1" /dev/zero | tr '\0' "${2:-k}"; }
+wide=$(rep 100000) stem=$(rep 1500 s)
+fresh lk 128MiB
+expect 0 put lk t "$wide" 'of 100000' --create; expect 0 get lk t "$wide"; out_is 'of 100000'
+expect 1 get lk t "${wide}k"; expect 1 get lk t "${wide%k}"; expect 1 del lk t "${wide%k}x"
+expect 0 put lk t "${wide}k" one; expect 0 put lk t "${wide%k}" less; expect 0 put lk t "$wide" other
+expect 0 get lk t "${wide}k"; out_is 'one'; expect 0 get lk t "${wide%k}"; out_is 'less'; expect 0 get lk t "$wide"; out_is 'other'
+head -c 3000000 /dev/urandom >streamed
+expect 0 put lk t "$wide" --value-file streamed --cache 8MiB; expect 0 get lk t "$wide" --cache 8MiB; same out streamed
+expect 0 put lk t "$wide" end --offset end; expect 0 get lk t "$wide" --offset 2999999; tail -c 1 streamed >want; printf end >>want; same out want
+expect 0 --hex put lk t "$(rep 120000 0)" 0a0b; expect 0 --hex get lk t "$(rep 120000 0)"; out_is '0a0b\n'
+expect 0 fsck lk; expect 0 stat lk; expect 0 stat lk --json; expect 0 trees lk; expect 0 upgrade lk
+expect 0 rank lk t "$wide"; out_is '2\n'; expect 0 count lk t --from "$wide"; out_is '2\n'
+expect 0 del lk t "$wide"; expect 1 get lk t "$wide"; expect 0 get lk t "${wide}k"; out_is 'one'; expect 0 fsck lk
+# A group that shares more than nodes hold of a key, keys around 1 KiB that begin one another, one of 1 MiB, some bytes that are no text.
+awk 'BEGIN { s = "0123456789abcdef"; while (length(s) < 1048576) s = s s
+  for (i = 0; i < 700; ++i) printf "{\"tree\":\"l\",\"key\":\"%s%05d\",\"value\":\"value %d\"}\n", substr(s, 1, 1500), i * 7919 % 700, i
+  for (i = 1020; i < 1030; ++i) printf "{\"tree\":\"l\",\"key\":\"%s\",\"value\":\"\"}\n", substr(s, 1, i)
+  for (i = 0; i < 100; ++i) printf "{\"tree\":\"l\",\"key\":\"%05d\",\"value\":\"short %d\"}\n", i * 37 % 100, i
+  printf "{\"tree\":\"l\",\"key\":\"%s\",\"value\":\"longest\"}\n", substr(s, 1, 1048576)
+  z = "00"; while (length(z) < 2200) z = z z
+  for (i = 0; i < 10; ++i) printf "{\"tree\":\"l\",\"key_hex\":\"%sff0%d\",\"value\":\"hex\"}\n", substr(z, 1, 2200), i }' >lk.jsonl
+sort lk.jsonl >lk.sorted; shuf --random-source=noise lk.jsonl >lk.shuffled
+for how in "lk.jsonl" "lk.sorted" "lk.shuffled" "lk.sorted --no-bulk" "lk.shuffled --batch 7" "lk.sorted --node 4KiB --cache 8MiB --batch 40" "lk.sorted --key-checksums --value-checksums"; do
+  fresh lk2 128MiB
+  expect 0 load lk2 $how; expect 0 fsck lk2
+  expect 0 save lk2; sort out >held; same held lk.sorted
+done
+expect 0 scan lk2 l --count; out_is '821\n'
+expect 0 save lk2 lk.out; cp lk.out first.out
+for form in "jsonl" "jsonl --digest" "dump" "dump --print"; do
+  expect 0 save lk2 lk.out --format $form; fresh lk3 128MiB
+  expect 0 load lk3 lk.out --format ${form%% *}; expect 0 fsck lk3; expect 0 compare lk2 l lk3 l; out_empty
+  expect 0 save lk3 again.out --format $form; same again.out lk.out
+  expect 0 save lk3; same out first.out
+done
+expect 0 create lk3 digests --digest --node 4KiB
+sed 's/"tree":"l"/"tree":"digests"/' lk.shuffled | pl load lk3 >out 2>err; equal $? 0
+expect 0 compare lk2 l lk3 digests; out_empty
+expect 0 select lk3 digests 820 --keys-only; pl scan lk3 digests --reverse --limit 1 --keys-only >want; same out want
+digits=$(pl select lk3 digests 400 --keys-only | sed 's/.*"key":"\([^"]*\)".*/\1/')
+expect 0 rank lk3 digests "$digits"; out_is '400\n'; expect 0 rank lk2 l "$digits"; out_is '400\n'
+expect 0 scan lk2 l --prefix "${digits%??}" --count; out_is '100\n'
+expect 0 put lk3 digests "$digits" changed; expect 1 compare lk2 l lk3 digests --brief
+# The range of the group's numbers from 00100 up to 00600, by bounds that are keys, or begin before any, or go on behind one.
+low=${digits%?????}00100 high=${digits%?????}00600
+expect 0 count lk2 l --from "$low" --to "$high"; out_is '500\n'
+expect 0 delete-range lk2 l "$low" "$high"; out_is '500\n'; expect 0 fsck lk2; expect 0 scan lk2 l --count; out_is '321\n'
+expect 0 delete-range lk3 digests "${low}x" "${high}x"; out_is '500\n'; expect 0 fsck lk3; expect 0 get lk3 digests "$low"; expect 1 get lk3 digests "$high"
+expect 0 delete-range lk2 l --prefix "${digits%?????}"; out_is '201\n'
+expect 0 load lk2 lk.shuffled; expect 0 save lk2; same out first.out; expect 0 fsck lk2
+# One byte more than 1 MiB: named, with its line; what came before is kept.
+{ head -5 lk.sorted; printf '{"tree":"l","key":"%s","value":"1"}\n' "$(rep 1048577)"; } >over.jsonl
+fresh lk4; expect 8 load lk4 over.jsonl; says "too large"; says "line 6"; expect 0 fsck lk4
+expect 8 load lk4 over.jsonl --no-bulk; says "too large"; says "line 6"; expect 0 fsck lk4
+expect 0 drop lk2 l; expect 0 fsck lk2
+sum=$(sha256sum <lk3); pl scan lk3 l >out 2>err; pl get lk3 l "$low" >out 2>err; pl fsck lk3 >out 2>err; equal "$(sha256sum <lk3)" "$sum"
+rm -f lk lk2 lk3 lk4 lk.* streamed first.out again.out over.jsonl
 
 section "killed while loading"
 awk 'BEGIN { for (i = 0; i < 60000; ++i) printf "{\"tree\":\"t%d\",\"key\":\"%08d\",\"value\":\"some value of the record %d\"}\n", i % 3, (i * 7919) % 60000, i }' >long.jsonl
