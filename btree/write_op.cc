@@ -340,7 +340,7 @@ sm::step write_op::commit() {
 
 sm::step write_op::start_again(u64& cause) {
   ++cause;
-  for (const write_item& i : items_)  // the pages of a tree that was dropped meanwhile are no damage
+  for (const write_item& i : items_)  // pages of a tree that was dropped meanwhile are no damage
     if (i.t->dropped) return fail(errc::tree_closed);
   if (++restarts_ > restart_limit) {
     bad_ = items_.front().t->root.addr;
