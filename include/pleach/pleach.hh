@@ -218,9 +218,9 @@ struct tree_info {
 };
 
 struct limits {
-  /// Of keys: 1 MiB. In trees of a fixed key length, of integers, or with a comparator 1 KiB at most.
-  /// A key over 1 KiB takes blocks of its own; comparing it with another one whose first 1 KiB are
-  /// the same reads that one's.
+  /// Of keys: 1 MiB; in trees of a fixed key length, or with a comparator, 1 KiB at most. A key
+  /// over 1 KiB takes blocks of its own; comparing it with another one whose first 1 KiB are the
+  /// same reads those of that one.
   std::uint32_t key_bytes;
   std::uint32_t tree_name_bytes;
   std::uint32_t node_bytes;  ///< largest `tree_options::node_bytes` of this store
