@@ -15,17 +15,18 @@ class bit_view {
   bit_view(cbytes page, u32 bits) : data_(page.data() + bitmap_payload_offset), bits_(bits) {
     PLEACH_ASSERT(page.size() == block_bytes && bits <= group_blocks_max);
   }
-  /// RETURNS: first bit of value `used` at or after `from`, or the number of bits.
-  u32 next(u32 from, bool used) const {
-    if (from >= bits_) return bits_;
+  /// RETURNS: first bit of value `used` in [from, end), or `end`.
+  u32 next(u32 from, bool used, u32 end) const {
+    if (from >= end) return end;
     u32 w = from / 64;
     u64 v = word(w, used) & ~u64{0} << from % 64;
     while (v == 0) {
-      if (++w * 64 >= bits_) return bits_;
+      if (++w * 64 >= end) return end;
       v = word(w, used);
     }
-    return std::min(bits_, w * 64 + static_cast<u32>(std::countr_zero(v)));
+    return std::min(end, w * 64 + static_cast<u32>(std::countr_zero(v)));
   }
+  u32 next(u32 from, bool used) const { return next(from, used, bits_); }
   u32 size() const { return bits_; }
 
  private:
@@ -52,7 +53,8 @@ i64 find_from(const bit_view& bits, u32 count, u32 from, std::span<const block_r
   for (u32 at = from;;) {
     at = bits.next(at, false);
     if (at >= bits.size() || bits.size() - at < count) return -1;
-    u32 end = bits.next(at, true);
+    // No further than the run that is sought: behind it the whole group may be free.
+    u32 end = bits.next(at, true, at + count);
     if (end - at < count) {
       at = end;
       continue;
