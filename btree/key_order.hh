@@ -8,15 +8,43 @@
 //    answers is bounded by something else.
 #pragma once
 
+#include <cstring>
 #include <string_view>
 
+#include "be/base/le.hh"
 #include "be/base/types.hh"
 
 namespace pleach::btree {
 
-/// Key order of bytes: memcmp, shorter first.
+/// Key order of bytes: memcmp, shorter first. Most keys are so short that the call would cost more
+/// than the comparison, which is word by word; the last word may overlap the one before.
 /// RETURNS: <0, 0, >0.
-int compare_keys(cbytes a, cbytes b);
+inline int compare_bytes(const std::byte* a, std::size_t a_length, const std::byte* b,
+                         std::size_t b_length) {
+  const auto order = [](u64 x, u64 y) {
+    return __builtin_bswap64(x) < __builtin_bswap64(y) ? -1 : 1;
+  };
+  const std::size_t n = a_length < b_length ? a_length : b_length;
+  if (n > 64) {
+    if (const int c = std::memcmp(a, b, n); c != 0) return c;
+  } else if (n >= 8) {
+    for (std::size_t i = 0; i + 8 < n; i += 8)
+      if (const u64 x = load_le<u64>(a + i), y = load_le<u64>(b + i); x != y) return order(x, y);
+    const u64 x = load_le<u64>(a + n - 8), y = load_le<u64>(b + n - 8);
+    if (x != y) return order(x, y);
+  } else if (n >= 4) {
+    const u64 x = load_le<u32>(a) | u64{load_le<u32>(a + n - 4)} << 32;
+    const u64 y = load_le<u32>(b) | u64{load_le<u32>(b + n - 4)} << 32;
+    if (x != y) return order(x, y);
+  } else {
+    for (std::size_t i = 0; i < n; ++i)
+      if (a[i] != b[i]) return a[i] < b[i] ? -1 : 1;
+  }
+  return a_length < b_length ? -1 : a_length > b_length;
+}
+inline int compare_keys(cbytes a, cbytes b) {
+  return compare_bytes(a.data(), a.size(), b.data(), b.size());
+}
 
 /// A comparator of the program. `compare` returns <0, 0, >0; it must not throw, nor use the store.
 struct registered_order {

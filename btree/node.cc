@@ -20,13 +20,6 @@ static_assert(offsetof(node_header, slot_begin) == 0 && offsetof(node_header, co
               offsetof(node_header, key_bytes) == 44 && offsetof(node_header, value_bytes) == 46 &&
               offsetof(node_header, record_count) == 48 && offsetof(node_header, byte_count) == 56);
 
-int compare_keys(cbytes a, cbytes b) {
-  const std::size_t n = std::min(a.size(), b.size());
-  const int c = n ? std::memcmp(a.data(), b.data(), n) : 0;
-  if (c != 0) return c;
-  return a.size() < b.size() ? -1 : a.size() > b.size();
-}
-
 int compare_registered(const registered_order& order, cbytes a, cbytes b) {
   if (a.empty() || b.empty()) return a.size() < b.size() ? -1 : a.size() > b.size();
   const int c = order.compare(as_text(a), as_text(b), order.datum);

@@ -16,19 +16,6 @@ using namespace detail;
 
 namespace {
 
-/// memcmp of two short keys, shorter first; inlined since the call costs more than the comparison.
-inline int compare_bytes(const std::byte* a, u32 a_length, const std::byte* b, u32 b_length) {
-  const u32 n = std::min(a_length, b_length);
-  u32 i = 0;
-  for (; i + 8 <= n; i += 8) {
-    const u64 x = load_le<u64>(a + i), y = load_le<u64>(b + i);
-    if (x != y) return __builtin_bswap64(x) < __builtin_bswap64(y) ? -1 : 1;
-  }
-  for (; i < n; ++i)
-    if (a[i] != b[i]) return a[i] < b[i] ? -1 : 1;
-  return a_length < b_length ? -1 : a_length > b_length;
-}
-
 inline u32 head_at(const std::byte* s, u32 index) {
   return load_le<u16>(s + index * slot_unit + 2);
 }

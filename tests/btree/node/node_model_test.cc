@@ -379,5 +379,24 @@ DOCTEST_TEST_CASE("separators") {
   DOCTEST_CHECK(compare_keys(as_bytes("a"), as_bytes(std::string_view("a\0", 2))) < 0);
 }
 
+DOCTEST_TEST_CASE("keys of all lengths compare like strings") {
+  const auto sign = [](int c) { return (c > 0) - (c < 0); };
+  for (u32 length = 0; length <= 80; ++length) {
+    const std::string a(length, '\x80');
+    for (u32 at = 0; at < length; ++at)
+      for (const char c : {'\0', '\x7f', '\x81', '\xff'}) {
+        std::string b = a;
+        b[at] = c;
+        // A difference further back says nothing.
+        if (at + 1 < length) b.back() = static_cast<char>(~c);
+        DOCTEST_REQUIRE(sign(compare_keys(as_bytes(a), as_bytes(b))) == sign(a.compare(b)));
+        DOCTEST_REQUIRE(sign(compare_keys(as_bytes(b), as_bytes(a))) == sign(b.compare(a)));
+      }
+    DOCTEST_REQUIRE(compare_keys(as_bytes(a), as_bytes(a)) == 0);
+    DOCTEST_REQUIRE(compare_keys(as_bytes(a), as_bytes(a + '\0')) < 0);
+    DOCTEST_REQUIRE(compare_keys(as_bytes(a + '\0'), as_bytes(a)) > 0);
+  }
+}
+
 }  // namespace
 }  // namespace pleach::btree::test
