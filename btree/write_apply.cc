@@ -58,6 +58,36 @@ bool write_applier::resolve(const write_item& item, resident_path& out) {
   return false;
 }
 
+/// Is the leaf that was pinned for the item still the one that holds its key, and is it likely that
+/// nothing above it is needed?
+bool write_applier::leaf_stands(const write_item& item) const {
+  if (item.t->order != nullptr || item.t->counted || op_.plan_.merges) return false;
+  return !op_.pins_[static_cast<u32>(item.leaf)].restructured();
+}
+
+/// What is above the leaf is needed.
+void write_applier::complete(const write_item& item, resident_path& path) {
+  if (!path.leaf_only) return;
+  path.leaf_only = false;
+  const cache::descriptor* const leaf = path.page[0];
+  const bool resolved = resolve(item, path);
+  PLEACH_ASSERT(resolved && path.page[0] == leaf);
+}
+
+/// Is the leaf as the plan has seen it, so that the item's place is known? (A comparator may answer
+/// otherwise than it did then.)
+bool write_applier::as_planned(const write_item& item, const cache::descriptor& leaf) const {
+  const pinned_page& p = op_.pins_[static_cast<u32>(item.leaf)];
+  return p.d == &leaf && p.content_version == leaf.content_version && item.t->order == nullptr;
+}
+
+search_result write_applier::search(const write_item& item, const cache::descriptor& leaf) const {
+  if (as_planned(item, leaf)) return {item.index, item.found};
+  const search_result r = item.t->view(leaf).find(item.key, item.probe());
+  PLEACH_ASSERT(!asks(item.probe()));  // I6 of write_op
+  return r;
+}
+
 /// Every page that `run` may change and that is there already. What merges add is tried then.
 template <class Latch>
 void write_applier::each_page(Latch&& latch) {
@@ -104,6 +134,10 @@ void write_applier::apply(write_item& item) {
   if (op_.shortcut_) {  // I3 of write_op: nothing above the leaf is needed
     path.page[0] = op_.pins_[static_cast<u32>(item.leaf)].d;
     path.height = 1;
+  } else if (leaf_stands(item)) {
+    path.page[0] = op_.pins_[static_cast<u32>(item.leaf)].d;
+    path.height = 1;
+    path.leaf_only = true;
   } else {
     bool resolved = resolve(item, path);
     if (resolved && item.kind == change::DELETE && already_gone(item, *path.page[0])) return;
@@ -251,11 +285,13 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
   bytes scratch{ctx_.scratch, ctx_.scratch_bytes};
   record_extras extras;
   aggregate added, removed;
+  const u32 planned_place = as_planned(item, *path.page[0]) ? item.place : 0;
+  search_result r = search(item, *path.page[0]);
+  const bool is_new = !r.found;
   {
     cache::descriptor& d = *path.page[0];
     node_view n = item.t->view(d);
-    search_result r = n.find(item.key, item.probe());
-    if (item.probe() != nullptr) {
+    if (item.of_key != nullptr) {
       const value_reference present = r.found ? n.key_extent(r.index) : value_reference{};
       store_key(item, r.found ? &present : nullptr);
     }
@@ -299,16 +335,18 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
     if (derailed(*item.t, round < 4 * max_height)) return give_back_value(item, flags);
     cache::descriptor& d = *path.page[0];
     node_view n = item.t->view(d);
-    search_result r = n.find(item.key, item.probe());
-    u32 place = 0;
-    room there = room_for_insert(n, item.stored(), length, extras.size, &place);
+    if (round != 0 || !is_new) r = n.find(item.key, item.probe());
+    u32 place = round == 0 && is_new ? planned_place : 0;
+    room there = place != 0 ? room::NOW
+                            : room_for_insert(n, stored, length, extras.size, &place);
     // Only a leaf that the plan has pages for, and once: its halves take what they can.
     if (there == room::AFTER_COMPACTION && round == 0 &&
         splits_instead(n, item.stored(), length + extras.size) && planned(d) != nullptr)
       there = room::NONE;
     bool at_end = r.index == n.count() && n.count() > 0;
     if (there == room::NONE) {
-      if (!make_space(*item.t, path, 0, item.stored(), r.index, length + extras.size,
+      complete(item, path);
+      if (!make_space(*item.t, path, 0, stored, r.index, length + extras.size,
                       at_end && d.ascending >= 2))
         return give_back_value(item, flags);
       bool resolved = resolve(item, path);
@@ -334,8 +372,7 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
 void write_applier::erase(write_item& item, resident_path& path) {
   cache::descriptor& d = *path.page[0];
   node_view n = item.t->view(d);
-  search_result r = n.find(item.key, item.probe());
-  PLEACH_ASSERT(!asks(item.probe()));
+  search_result r = search(item, d);
   if (!r.found) return;  // in a batch, no error
   ++ctx_.stats.deletes;
   ++op_.erased_;
@@ -354,10 +391,12 @@ void write_applier::erase(write_item& item, resident_path& path) {
   erase_at(w, r.index);
   add_to_path(*item.t, path, less);
   d.ascending = 0;
+  const bool sparse = n.count() != 0 && op_.items_.size() == 1 && is_sparse(n, 0);
+  if (n.count() == 0 || sparse) complete(item, path);
   if (path.height == 1) return;
   if (n.count() == 0) {
     if (!unlink(*item.t, path)) ++ctx_.stats.empties_kept;
-  } else if (op_.items_.size() == 1 && is_sparse(node_view(d.reader()), 0)) {
+  } else if (sparse) {
     merge_upwards(*item.t, path);
   }
 }

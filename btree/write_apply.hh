@@ -1,7 +1,8 @@
 // ACT of a write: every change of every item, in one tick, with what the plan reserved.
 //
 //     for item in items:
-//       path = resident descent to the leaf of item.key
+//       path = resident descent to the leaf of item.key # or the leaf that the plan has seen, and
+//                                                       # the rest when it is needed
 //       loop:
 //         if the leaf has room (now, or after compaction): change it; break
 //         make_space(path, leaf)                          # then descend again
@@ -32,6 +33,7 @@ struct resident_path {
   cache::descriptor* page[max_height] = {};
   u32 slot[max_height] = {};
   u32 height = 0;
+  bool leaf_only = false;  ///< what is above the leaf has not been looked up yet
 };
 
 class write_applier {
@@ -41,6 +43,10 @@ class write_applier {
 
  private:
   bool resolve(const write_item& item, resident_path& out);
+  bool leaf_stands(const write_item& item) const;
+  void complete(const write_item& item, resident_path& path);
+  bool as_planned(const write_item& item, const cache::descriptor& leaf) const;
+  search_result search(const write_item& item, const cache::descriptor& leaf) const;
   template <class Latch>
   void each_page(Latch&& latch);
   page_writer change(cache::descriptor& d, bool structure);

@@ -235,7 +235,6 @@ sm::step write_op::plan() {
   u64 chunk = plan_.extents ? txn::extent_chunk_blocks : 0;
   if (pinned_units_ + plan_.units + chunk > grant_.amount)
     return ask_for_more(pinned_units_ + plan_.units + chunk);
-  remember_versions();
   if (plan_.needs.empty() && plan_.frees.empty()) return go(OPEN);
   return go(ALLOC);
 }
@@ -251,10 +250,6 @@ write_op::edited write_op::unsound(const cache::descriptor& leaf) {
 /// A modify ends: its editor wants nothing, or nothing that can be.
 sm::step write_op::end_unchanged(edited e) {
   return fail(e == edited::REFUSED ? refusal_ : errc::ok);
-}
-
-void write_op::remember_versions() {
-  for (pinned_page& p : pins_) p.content_version = p.d->content_version;
 }
 
 sm::step write_op::alloc() {

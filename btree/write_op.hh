@@ -90,12 +90,15 @@ struct long_key {
 struct write_item {
   tree* t = nullptr;
   change kind = change::UPSERT;
+  bool found = false;                          ///< the engine's: see `index`
   u16 slotted_format = node_format_slotted_2;  ///< CREATE_TREE: of its leaves, if they are slotted
-  i32 user_flags = -1;  ///< of the record from now on; -1: the write states none (record_extras.hh)
+  i16 user_flags = -1;  ///< of the record from now on; -1: the write states none (record_extras.hh)
+  u16 index = 0;        ///< the engine's: slot of the key or where it comes to stand, by the plan
   cbytes key;
   cbytes value;
   std::string* old_value = nullptr;
-  u32 sequence = 0;                   ///< order of the caller; the last change of a key wins
+  u32 sequence = 0;  ///< order of the caller; the last change of a key wins
+  u32 place = 0;     ///< the engine's: what room_for_insert told the plan, if there is room NOW
   converted_leaf* of_leaf = nullptr;  ///< CONVERT
 
   // the engine's
@@ -136,6 +139,7 @@ struct named_record {
   tree_record record{};
   char comparator[max_comparator_name_bytes] = {};
 };
+static_assert(sizeof(write_item) == 104);  // batches sort thousands of them
 static_assert(sizeof(named_record) == sizeof(tree_record) + max_comparator_name_bytes);
 
 /// A pinned page and what the plan says about it.
@@ -147,7 +151,7 @@ struct pinned_page {
   bool probed = false;        ///< its neighbour path is pinned
   bool rewritten = false;     ///< a key does not share the node's prefix
   bool first_fits = true;     ///< the first change needs no new page
-  u64 content_version = 0;    ///< as seen by the plan
+  u64 content_version = 0;    ///< as seen by the last plan
   u64 structure_version = 0;  ///< as seen by the descent
   u32 inserts = 0,
       deletes = 0;  ///< leaf: items; inner: separators that may come, children that may go
@@ -304,7 +308,6 @@ class write_op final : public sm::machine<write_op> {
   void derail(const tree& t);
   u64 first_grant() const;
   u64 grant_limit() const;
-  void remember_versions();
   large_parts& large();
   void begin_long_key(write_item& i);
   bool wants_draft(const write_item& i) const;

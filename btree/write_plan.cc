@@ -86,6 +86,7 @@ void write_planner::compute(write_plan& out) {
     p.longest_record = p.stored_bytes = p.cost = 0;
     p.first_fits = true;
     p.rewritten = false;
+    p.content_version = p.d->content_version;
   }
   if (!place_items(out)) return;
   plan_aggregates();
@@ -161,6 +162,9 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
     return !(out.stale = true);
   search_result r = n.find(item.key, item.probe());
   if (asks(item.probe())) return !(out.stale = true);  // I6 of write_op
+  item.index = static_cast<u16>(r.index);
+  item.found = r.found;
+  item.place = 0;
   op_.out.lsn = leaf.d->last_lsn;
   if (item.kind == change::CONVERT) {
     place_conversion(out, item, n);
@@ -304,6 +308,7 @@ void write_planner::plan_change(write_plan& out, pinned_page& leaf, write_item& 
   if (there == room::AFTER_COMPACTION && !r.found && splits_instead(n, item.stored(), stored))
     there = room::NONE;
   leaf.first_fits = there != room::NONE;
+  if (there == room::NOW) item.place = place;
   u64 cost = there == room::NOW ? r.found ? replace_cost(n, r.index, stored)
                                           : insert_cost(n, r.index, record, place)
                                 : rewrite_cost(n, bytes + stretch_cost(n, sizeof(slot)));
