@@ -14,7 +14,8 @@
 // I4 the prefix belongs to the stored records: widened fences leave it alone, only a rewrite cuts
 //    it anew. A key between the fences that does not share it needs `compact(..., &key)` first;
 //    room_for_insert says so. With NO_PREFIX the prefix is empty, always.
-// I5 holes are known to nobody: who needs one looks for it (node_hole.cc). A rewrite closes them.
+// I5 holes are known to nobody: who needs one looks for it (node_hole.cc), best where the last one
+//    was. A rewrite closes them.
 // I6 all leaves of a tree are slotted, or all are fixed, and all its nodes have the same flags,
 //    which each of its pages names by `shape()`; nothing is ever moved between nodes of different
 //    shapes.
@@ -215,9 +216,10 @@ enum class room { NOW, AFTER_COMPACTION, NONE };
 /// Room for inserting `key` with a value of `value_length` inline bytes at its place; takes into
 /// account a key that does not share the prefix (the node must then be rewritten with a shorter
 /// one). `attached`: bytes behind the value; a leaf of format 1 must then be converted first:
-/// `compact` does. At NOW `*place`, if asked for, is where insert_at will put the record.
+/// `compact` does. At NOW `*place`, if asked for, is where insert_at will put the record. `near`:
+/// an offset near which holes are likely (0: nothing is known); it costs less there.
 room room_for_insert(const node_view& n, cbytes key, u32 value_length, u32 attached = 0,
-                     u32* place = nullptr);
+                     u32* place = nullptr, u32 near = 0);
 /// Room for replacing the value at `index` by one of `value_length` bytes. The old record counts as
 /// in use unless it is the lowest of the heap: at NONE, erase it and insert anew (with its old
 /// bytes the room may be there).

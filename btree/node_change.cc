@@ -127,7 +127,8 @@ u64 moved_bytes(const node_view& n, u32 changes) {
                   (u64{n.count()} + changes) * slot_unit);
 }
 
-room room_for_insert(const node_view& n, cbytes key, u32 value_length, u32 attached, u32* place) {
+room room_for_insert(const node_view& n, cbytes key, u32 value_length, u32 attached, u32* place,
+                     u32 near) {
   if (n.fixed()) return n.count() < fixed::row(n).places ? room::NOW : room::NONE;
   if (n.count() >= max_records) return room::NONE;
   const bool must_convert = attached != 0 && n.old_version();
@@ -138,7 +139,7 @@ room room_for_insert(const node_view& n, cbytes key, u32 value_length, u32 attac
     const u32 length = record_bytes(n, key_length - static_cast<u32>(prefix.size()), value_length);
     const u32 need = occupied(n.size(), length);
     if (n.free_bytes() < need + slot_unit) return room::NONE;
-    const u32 at = must_convert ? 0 : find_place(n, need, slot_unit);
+    const u32 at = must_convert ? 0 : find_place(n, need, slot_unit, near);
     if (place != nullptr) *place = at;
     return at != 0 ? room::NOW : room::AFTER_COMPACTION;
   }

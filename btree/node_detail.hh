@@ -181,8 +181,9 @@ void put_difference(page_writer w, u32 off, const std::byte* src, u32 len);
 void slide(page_writer w, u32 need);
 /// Where an item that occupies `bytes` goes if the slot array grows by `slot_bytes`: below
 /// heap_begin, or in a hole above it.
+/// `near`: where holes are looked for first, 0: everywhere.
 /// RETURNS: its offset, 0 if there is no such place (compaction makes one out of garbage).
-u32 find_place(const node_view& n, u32 bytes, u32 slot_bytes);
+u32 find_place(const node_view& n, u32 bytes, u32 slot_bytes, u32 near = 0);
 /// After the last record went: everything between slots and the fences is free again.
 void reset_heap(page_writer w);
 

@@ -337,8 +337,9 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
     node_view n = item.t->view(d);
     if (round != 0 || !is_new) r = n.find(item.key, item.probe());
     u32 place = round == 0 && is_new ? planned_place : 0;
-    room there = place != 0 ? room::NOW
-                            : room_for_insert(n, stored, length, extras.size, &place);
+    room there = place != 0
+                     ? room::NOW
+                     : room_for_insert(n, stored, length, extras.size, &place, hole_near(d));
     // Only a leaf that the plan has pages for, and once: its halves take what they can.
     if (there == room::AFTER_COMPACTION && round == 0 &&
         splits_instead(n, item.stored(), length + extras.size) && planned(d) != nullptr)
@@ -363,7 +364,8 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
     insert_at(w, r.index, item.stored(), extras.key_flags, flags | extras.value_flags, value,
               extras.attached(), place);
     add_to_path(t, path, added);
-    d.ascending = at_end ? static_cast<u16>(std::min<u32>(d.ascending + 1u, 1000)) : 0;
+    if (place > n.node().heap_begin) d.hole_hint = static_cast<u8>(place / (d.size() / 256));
+    d.ascending = at_end ? static_cast<u8>(std::min<u32>(d.ascending + 1u, 255)) : 0;
     break;
   }
   add_counts(*item.t, 1, static_cast<i64>(item.key.size() + item.value_bytes()));

@@ -304,7 +304,8 @@ void write_planner::plan_change(write_plan& out, pinned_page& leaf, write_item& 
 
   u32 place = 0;
   room there = r.found ? room_for_replace(n, r.index, length, attached)
-                       : room_for_insert(n, item.stored(), length, attached, &place);
+                       : room_for_insert(n, item.stored(), length, attached, &place,
+                                         hole_near(*leaf.d));
   if (there == room::AFTER_COMPACTION && !r.found && splits_instead(n, item.stored(), stored))
     there = room::NONE;
   leaf.first_fits = there != room::NONE;

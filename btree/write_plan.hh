@@ -68,6 +68,11 @@ inline u64 whole_page(u32 node_bytes) {
 bool goes_to_extent(const tree& t, const write_item& i);
 /// Bytes of its value in the leaf.
 u32 inline_length(const tree& t, const write_item& i);
+/// For room_for_insert: where the leaf's last record went that found a hole; not 0 if none did,
+/// which stands for the beginning of the heap then.
+inline u32 hole_near(const cache::descriptor& d) {
+  return d.hole_hint * (d.size() / 256) + 1;
+}
 /// Is a split better than the compaction that would make room for a new record in a leaf? Where it
 /// makes room for a few records only: it logs the whole leaf, which soon splits all the same.
 bool splits_instead(const node_view& n, cbytes key, u32 value_length);

@@ -36,7 +36,8 @@ struct alignas(64) descriptor {
   bool wanted = false;     ///< the daemon waits for an image at the next drain
   bool format = false;     ///< created in the group `member_lsn`: its record starts with zero-fill
   bool recovered = false;  ///< content comes from the log, not (only) from its home
-  u16 ascending = 0;       ///< inserts at the end of the leaf in a row: split there, leave it full
+  u8 ascending = 0;        ///< inserts at the end of the leaf in a row: split there, leave it full
+  u8 hole_hint = 0;        ///< in 256ths of the page: a record went into a hole there last
   u32 pins = 0;
   u32 frame = 0;  ///< first arena unit
   u32 image = 0;  ///< images of this page copied or in flight
