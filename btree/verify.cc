@@ -263,6 +263,8 @@ void verifier::check_page(const expectation& e) {
   if (n.is_leaf()) {
     totals_.leaves += 1;
     totals_.old_leaves += n.old_version();
+    totals_.leaf_bytes += node_capacity(n.size(), u32{n.header().tail} * 16);
+    totals_.leaf_bytes_used += n.used_bytes();
     tree summed(ctx_);
     adopt(summed, record_);
     summed.id = e.id;

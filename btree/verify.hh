@@ -22,6 +22,7 @@ namespace pleach::btree {
 struct verify_totals {
   u64 pages = 0, records = 0, trees = 0, blocks_used = 0, blocks_free = 0;
   u64 leaves = 0, old_leaves = 0;  ///< all, and those that an upgrade would convert
+  u64 leaf_bytes = 0, leaf_bytes_used = 0;  ///< what leaves have for records and fences; of that
 };
 
 class verifier {

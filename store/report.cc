@@ -149,6 +149,8 @@ std::expected<check_report, error> store::check(
   report.blocks_free = totals->blocks_free;
   report.leaves = totals->leaves;
   report.old_leaves = totals->old_leaves;
+  report.leaf_bytes = totals->leaf_bytes;
+  report.leaf_bytes_used = totals->leaf_bytes_used;
   report.log_groups = c.engine->stats().groups;
   return report;
 }

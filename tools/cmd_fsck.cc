@@ -43,9 +43,10 @@ std::string as_json(const check_report& r) {
   }
   out += fmt::format(
       "],\"trees\":{},\"records\":{},\"pages\":{},\"blocks_used\":{},\"blocks_free\":{},"
-      "\"log_groups\":{},\"leaves\":{},\"old_leaves\":{}}}\n",
+      "\"log_groups\":{},\"leaves\":{},\"old_leaves\":{},\"leaf_bytes\":{},"
+      "\"leaf_bytes_used\":{}}}\n",
       r.trees, r.records, r.pages, r.blocks_used, r.blocks_free, r.log_groups, r.leaves,
-      r.old_leaves);
+      r.old_leaves, r.leaf_bytes, r.leaf_bytes_used);
   return out;
 }
 

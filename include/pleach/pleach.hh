@@ -252,6 +252,8 @@ struct check_report {
   std::vector<problem> unchecked;  ///< what could not be looked at, and why; no problem by itself
   std::uint64_t pages = 0, records = 0, trees = 0, blocks_used = 0, blocks_free = 0, log_groups = 0;
   std::uint64_t leaves = 0, old_leaves = 0;  ///< all, and those that an upgrade would convert
+  /// Bytes that leaves have for their records and fences, and how many of them are used.
+  std::uint64_t leaf_bytes = 0, leaf_bytes_used = 0;
 };
 
 class store;
