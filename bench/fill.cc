@@ -81,8 +81,7 @@ class subject {
       const std::string_view name = c.name;
       if (name == "log.payload_bytes") f.logged = c.value;
       if (name == "tree.splits") f.splits = c.value;
-      if (name == "tree.splits_at_end") f.in_runs += c.value;
-      if (name == "tree.splits_in_run") f.in_runs += c.value;
+      if (name == "tree.splits_in_run") f.in_runs = c.value;
       if (name == "tree.growths" || name == "tree.push_downs") f.growths += c.value;
       if (name == "tree.merges") f.merges = c.value;
       if (name == "tree.unlinks") f.unlinks = c.value;

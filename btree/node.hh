@@ -269,12 +269,16 @@ room room_for_fence(const node_view& n, u32 new_length, bool high);
 void set_high_fence(page_writer w, cbytes high, bool has_high, bytes scratch);
 void set_low_fence(page_writer w, cbytes low, bytes scratch);
 
+/// How inserts have come lately: each behind, or before, the last one.
+enum class run_kind : u8 { NONE, UP, DOWN };
+
 /// Where to split for inserting `record_bytes` more at `index`: the first slot of the right node,
 /// and its separator.
 struct split_point {
   u32 index;  ///< records [index, count) go right; 1 <= index <= count (== count: only the new one
               ///< goes right). 0: no split helps, grow the node
   bool insert_right;
+  bool in_run;  ///< at the place of a run
   u32 separator_length;
   std::byte separator[max_stored_key_bytes];
 };
@@ -282,11 +286,14 @@ struct split_point {
 /// &key)`: ask room_for_insert again). Always possible if count >= 3 and no record exceeds a
 /// quarter of the payload, in nodes from 16 KiB on. Within 10 % of the middle the shortest
 /// separator wins. Separators of inner nodes, and of nodes with NO_TRUNCATION, are whole keys, and
-/// a new child is never the first of the right node. `ascending`: the insert is behind the last
-/// record and the previous one was too: split at the end and leave a full node (in an inner node
-/// the last child goes right with the new one).
-split_point choose_split(const node_view& n, cbytes key, u32 index, u32 value_length,
-                         bool ascending);
+/// a new child is never the first of the right node.
+///
+/// In a run the node is split where the run is, so that what it leaves behind is full. Behind the
+/// last record: the new one goes right alone (in an inner node with the last child; where a full
+/// leaf has no room for its fence, with a record or two). Before the first: all but one go right.
+/// Elsewhere, if the run's side is half of the node at least: the other side goes, and the run goes
+/// on where it was.
+split_point choose_split(const node_view& n, cbytes key, u32 index, u32 value_length, run_kind r);
 
 /// Moves records [at.index, count) of `left` into `right` (zeroed page, formatted here with the
 /// given identity): fences, prefix, right hints of both are set. The records of `left` stay where

@@ -241,7 +241,9 @@ u64 split_cost(const node_view& n, const split_point& at, cbytes key, u32 value_
   if (n.fixed()) return fixed_split_cost(n, at);
   const u64 page = u64{n.size()} + n.size() / 8;
   // The right node may take a shorter prefix, or the new record cut it anew.
-  if (prefix_growth(n) != 0 || !starts_with(key, n.prefix())) return 2 * page;
+  // Behind a run the left node stays as it is.
+  const bool behind = at.in_run && at.insert_right && n.count() - at.index <= most_moved;
+  if ((prefix_growth(n) != 0 && !behind) || !starts_with(key, n.prefix())) return 2 * page;
   const u32 prefix = n.node().prefix_length, count = n.count();
   const u32 record =
       occupied(n.size(), stored_bytes(n, static_cast<u32>(key.size()) - prefix, value_length));
@@ -260,7 +262,12 @@ u64 split_cost(const node_view& n, const split_point& at, cbytes key, u32 value_
   // The new record stands next to others that are new, or in the left node.
   u64 sum = new_headers + upper + fences + 3 * ends_cost(n) + old_headers +
             run_cost(n, old_headers) + stretch_cost(n, record) + 2 * stretch_cost(n, slot_unit);
-  const bool stays = keeps_places(n, at.index, span_of(at.separator, at.separator_length));
+  // The prefix that is guessed for the run may be wrong: then it is written twice.
+  if (at.in_run) {
+    const u64 few = behind ? upper + u64{count - at.index} * prefix : lower;
+    sum += std::min(page, few + record + 2 * fences + 128);
+  }
+  const bool stays = keeps_places(n, at);
   // A record that moves away leaves a hole; the fence may take one, and only one.
   const bool fence_placed = fence <= occupied(n.size(), n.node().high_length) ||
                             front_slack(n) + gap(n) >= fence || for_fence >= 1;

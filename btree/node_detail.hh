@@ -194,8 +194,12 @@ inline u16 flags_of(record_shape s, bool has_high) {
 
 /// May the left node of a split stay as it is? Not if its fences now share more than its prefix and
 /// heads tell its records badly apart: the rightmost leaf has no prefix, and without one all heads
-/// of an ascending load are equal (gets 0.72M to 0.95M/s with the prefix cut anew).
-bool keeps_places(const node_view& n, u32 index, cbytes separator);
+/// of an ascending load are equal (gets 0.72M to 0.95M/s with the prefix cut anew). Nor if a run
+/// goes on in it, from which nearly all other records went.
+bool keeps_places(const node_view& n, const split_point& at);
+
+/// Of a run that goes on in a node of its own, so many records go there with the new one at most.
+inline constexpr u32 most_moved = 3;
 
 /// Bytes [0, length) of the key that two fences share and a node may cut off; 0 without a high
 /// fence.

@@ -263,7 +263,7 @@ void erase(page_writer w, u32 index) {
   }
 }
 
-split_point choose_split(const node_view& n, cbytes key, u32 index, bool ascending) {
+split_point choose_split(const node_view& n, cbytes key, u32 index, run_kind how) {
   const row r(n);
   if (r.count == 0) return {};
   const auto key_number = [&](u32 number) {
@@ -276,10 +276,16 @@ split_point choose_split(const node_view& n, cbytes key, u32 index, bool ascendi
   // `position` of the count + 1 records go left; each side holds at least one.
   const u32 all = r.count + 1;
   const auto index_of = [&](u32 position) { return position > index ? position - 1 : position; };
-  u32 best = 0;
-  if (ascending && index == r.count) {
-    best = r.count;
-  } else {
+  const auto at_run = [&]() -> u32 {
+    if (how == run_kind::UP && index == r.count) return r.count;
+    if (how == run_kind::DOWN && index == 0) return r.count > 1 ? 2 : 0;
+    const u32 position = how == run_kind::UP ? index + 1 : index;
+    const u32 of_run = how == run_kind::UP ? position : all - position;
+    return position <= r.count && of_run >= r.places / 2 ? position : 0;
+  };
+  u32 best = how == run_kind::NONE ? 0 : at_run();
+  const bool in_run = best != 0;
+  if (!in_run) {
     // Near the middle (within 10 %) the shortest separator wins.
     const u32 middle = all / 2, reach = std::max(1u, all / 10);
     u32 best_length = ~0u;
@@ -298,6 +304,7 @@ split_point choose_split(const node_view& n, cbytes key, u32 index, bool ascendi
   if (best == 0) return {};
   const cbytes separator = separator_at(best);
   split_point s{};
+  s.in_run = in_run;
   s.index = index_of(best);
   s.insert_right = best <= index;
   s.separator_length = static_cast<u32>(separator.size());

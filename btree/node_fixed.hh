@@ -65,7 +65,7 @@ void replace(page_writer w, u32 index, cbytes value);
 void erase(page_writer w, u32 index);
 void set_low_fence(page_writer w, cbytes low);
 void set_high_fence(page_writer w, cbytes high, bool has_high);
-split_point choose_split(const node_view& n, cbytes key, u32 index, bool ascending);
+split_point choose_split(const node_view& n, cbytes key, u32 index, run_kind how);
 /// `right` has its page header.
 void split(page_writer left, page_writer right, const split_point& at);
 /// `to` has its page header.

@@ -22,9 +22,6 @@ u32 recut_budget(u32 capacity) {
 /// head on average.
 constexpr u32 records_per_head = 4;
 
-/// Of an ascending run, so many records go right with the new one at most.
-constexpr u32 most_moved = 3;
-
 /// Searches the split point for one insert. Positions count the records with the new one among
 /// them: `position` records go left, the new one is number `index`.
 class splitter {
@@ -45,18 +42,13 @@ class splitter {
     }
   }
 
-  split_point search(bool ascending) {
+  split_point search(run_kind r) {
     if (count_ < (n_.is_leaf() ? 1u : 2u)) return {};
-    if (ascending && index_ == count_) {
-      // A leaf that is full to the last byte has no room for its fence: a record or two make some.
-      const u32 last = n_.is_leaf() ? count_ : count_ - 1;
-      for (u32 back = 0; back <= most_moved && back < last; ++back)
-        if (allowed(last - back) && fits(last - back, total_up_to(index_of(last - back))))
-          return point(last - back);
-    }
-    u32 best = scan(true);
+    u32 best = r == run_kind::NONE ? 0 : at_run(r);
+    if (best != 0) return point(best, true);
+    best = scan(true);
     if (best == 0) best = scan(false);
-    return best ? point(best) : split_point{};
+    return best ? point(best, false) : split_point{};
   }
 
  private:
@@ -118,6 +110,30 @@ class splitter {
                : right;
   }
 
+  bool possible(u32 position) const {
+    return allowed(position) && fits(position, total_up_to(index_of(position)));
+  }
+  /// RETURNS: the position of the run, 0 if it is none, or nothing fits there.
+  u32 at_run(run_kind r) const {
+    // A leaf that is full to the last byte has no room for its fence: a record or two make some.
+    if (r == run_kind::UP && index_ == count_) {
+      const u32 last = n_.is_leaf() ? count_ : count_ - 1;
+      for (u32 back = 0; back <= most_moved && back < last; ++back)
+        if (possible(last - back)) return last - back;
+      return 0;
+    }
+    if (r == run_kind::DOWN && index_ == (n_.is_leaf() ? 0 : 1)) {
+      for (u32 more = 2; more <= 2 + most_moved && more <= count_; ++more)
+        if (possible(more)) return more;
+      return 0;
+    }
+    if (!n_.is_leaf()) return 0;
+    const u32 position = r == run_kind::UP ? index_ + 1 : index_;
+    if (position > count_ || !possible(position)) return 0;
+    const auto [left, right] = sides(position, total_up_to(index_of(position)));
+    return (r == run_kind::UP ? left : right) >= capacity_ / 2 ? position : 0;
+  }
+
   /// RETURNS: the best position that fits, 0 if none. Near the middle (within 10 %) the shortest
   /// separator wins, elsewhere the most even split.
   u32 scan(bool near_middle) const {
@@ -150,8 +166,9 @@ class splitter {
     return best;
   }
 
-  split_point point(u32 position) const {
+  split_point point(u32 position, bool in_run) const {
     split_point s{};
+    s.in_run = in_run;
     std::byte a[max_stored_key_bytes], b[max_stored_key_bytes];
     const cbytes key = separator(position, a, b);
     s.index = index_of(position);
@@ -166,6 +183,21 @@ class splitter {
   u32 index_, count_, stored_, cut_, new_bytes_, capacity_, low_, high_;
   sums total_;
 };
+
+/// Of a leaf where a run goes on: its records will probably share what those of the full one share,
+/// up to the new fence between them. Without the guess the leaf at the edge of the tree would have
+/// no prefix, be less full, and be rewritten when it gets one. A key that does not share it has the
+/// leaf rewritten (I4 of node.hh).
+void guess_prefix(blueprint& b, cbytes guess) {
+  if (!b.leaf || (b.shape.flags & NO_PREFIX) || guess.size() <= b.prefix.size()) return;
+  const part& from = b.parts[0];
+  std::byte key[max_stored_key_bytes];
+  for (u32 i = from.begin; i < from.end; ++i)
+    if (!shares_prefix(span_of(key, from.node.copy_key(i, key)), guess)) return;
+  const cbytes certain = b.prefix;
+  b.prefix = guess;
+  if (b.total_bytes() > b.capacity() / 2) b.prefix = certain;
+}
 
 void format_like(page_writer w, const node_view& n, page_addr addr, u64 store_id, tree_id_t tree,
                  generation_t gen, convert c) {
@@ -217,8 +249,11 @@ void drop_upper(page_writer w, u32 index) {
 
 }  // namespace
 
-bool detail::keeps_places(const node_view& n, u32 index, cbytes separator) {
+bool detail::keeps_places(const node_view& n, const split_point& at) {
+  const u32 index = at.index;
+  if (at.in_run && !at.insert_right && index <= most_moved + 1) return false;
   if (!n.cuts_prefix()) return true;
+  const cbytes separator = span_of(at.separator, at.separator_length);
   if (fence_prefix(n.low_fence(), separator, true) <= n.prefix().size()) return true;
   u32 heads = 1;
   const std::byte* const s = slots(n);
@@ -236,10 +271,9 @@ void compact(page_writer w, bytes scratch, const cbytes* extra_key, convert c) {
   rewrite(w, b, scratch);
 }
 
-split_point choose_split(const node_view& n, cbytes key, u32 index, u32 value_length,
-                         bool ascending) {
-  if (n.fixed()) return fixed::choose_split(n, key, index, ascending);
-  return splitter(n, key, index, value_length).search(ascending);
+split_point choose_split(const node_view& n, cbytes key, u32 index, u32 value_length, run_kind r) {
+  if (n.fixed()) return fixed::choose_split(n, key, index, r);
+  return splitter(n, key, index, value_length).search(r);
 }
 
 void split_node(page_writer left, page_writer right, const split_point& at, page_ref left_ref,
@@ -266,11 +300,13 @@ void split_node(page_writer left, page_writer right, const split_point& at, page
   r.payload_end = node_view(right).payload_end();
   r.low = separator;
   choose_prefix(r, n.prefix(), nullptr, recut_budget(r.capacity()));
+  if (at.in_run && at.insert_right)
+    guess_prefix(r, separator.first(common_prefix(separator, n.low_fence())));
   write_new(right, r);
   set_right_hint(right, n.right_hint());
 
   // 2. The left node. One that is converted is rewritten.
-  if (r.format == n.header().format && keeps_places(n, at.index, separator)) {
+  if (r.format == n.header().format && keeps_places(n, at)) {
     drop_upper(left, at.index);
     set_high_fence(left, separator, true, scratch);
   } else {
@@ -280,6 +316,8 @@ void split_node(page_writer left, page_writer right, const split_point& at, page
     l.high = separator;
     l.has_high = true;
     choose_prefix(l, n.prefix(), nullptr, recut_budget(l.capacity()));
+    if (at.in_run && !at.insert_right && n.has_high_fence())
+      guess_prefix(l, separator.first(common_prefix(separator, n.high_fence())));
     rewrite(left, l, scratch);
   }
   set_right_hint(left, right_ref);

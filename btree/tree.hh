@@ -27,7 +27,7 @@ struct tree_statistics {
   u64 key_reads = 0;    ///< of extents of long keys
   u64 bad_sums = 0;     ///< records read whose checksums do not agree
   u64 empties_kept = 0;
-  u64 splits_at_end = 0;   ///< of leaves, for an ascending run: the left one stays full
+  u64 splits_in_run = 0;   ///< of leaves, at the place of a run: what it leaves is full
   u64 merges_absent = 0;   ///< left out: a neighbour was not resident, and is not read for that
   u64 merges_passing = 0;  ///< of merges: by a write that only passed a sparse leaf
   u64 ahead_grown = 0, ahead_shrunk = 0;  ///< changes of windows of read-ahead

@@ -324,7 +324,7 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
       aggregate less;
       less -= removed;
       add_to_path(t, path, less);
-      d.ascending = 0;
+      d.run = {};
     } else {
       extras = extras_of(item, value, nullptr);
       ++ctx_.stats.inserts;
@@ -344,11 +344,10 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
     if (there == room::AFTER_COMPACTION && round == 0 &&
         splits_instead(n, item.stored(), length + extras.size) && planned(d) != nullptr)
       there = room::NONE;
-    bool at_end = r.index == n.count() && n.count() > 0;
     if (there == room::NONE) {
       complete(item, path);
       if (!make_space(*item.t, path, 0, stored, r.index, length + extras.size,
-                      at_end && d.ascending >= 2))
+                      run_at(op_, d, r.index)))
         return give_back_value(item, flags);
       bool resolved = resolve(item, path);
       if (derailed(*item.t, resolved && is_pinned(*item.t, *path.page[0])))
@@ -365,7 +364,7 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
               extras.attached(), place);
     add_to_path(t, path, added);
     if (place > n.node().heap_begin) d.hole_hint = static_cast<u8>(place / (d.size() / 256));
-    d.ascending = at_end ? static_cast<u8>(std::min<u32>(d.ascending + 1u, 255)) : 0;
+    d.run.note(r.index);
     break;
   }
   add_counts(*item.t, 1, static_cast<i64>(item.key.size() + item.value_bytes()));
@@ -392,7 +391,7 @@ void write_applier::erase(write_item& item, resident_path& path) {
   drop_key(n, r.index);
   erase_at(w, r.index);
   add_to_path(*item.t, path, less);
-  d.ascending = 0;
+  d.run = {};
   const bool sparse = n.count() != 0 && op_.items_.size() == 1 && is_sparse(n, 0);
   if (n.count() == 0 || sparse) complete(item, path);
   if (path.height == 1) return;

@@ -73,7 +73,7 @@ class write_applier {
   void give_back_value(const write_item& item, u8 flags);
 
   bool make_space(tree& t, resident_path& path, u32 level, cbytes key, u32 index, u32 value_length,
-                  bool ascending);
+                  run_kind r);
   bool push_down(tree& t, resident_path& path);
   bool grow(tree& t, resident_path& path, u32 level, u32 blocks);
   void meet_separator(const tree& t, const value_reference& separator);

@@ -246,6 +246,7 @@ class write_op final : public sm::machine<write_op> {
   /// True once the changes are visible, in group `out.lsn`, whatever came afterwards (cancelled
   /// while it waited to be durable).
   bool applied() const { return applied_; }
+  bool of_one_item() const { return items_.size() == 1; }
   /// Records that were deleted. Of the last run, until the next `prepare`.
   u64 erased() const { return erased_; }
   sm::step tick(phase p) noexcept;

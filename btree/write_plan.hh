@@ -66,6 +66,9 @@ inline u64 whole_page(u32 node_bytes) {
   return node_bytes + node_bytes / 8;
 }
 bool goes_to_extent(const tree& t, const write_item& i);
+/// Does an insert at `index` of a leaf go on with a run? Downwards only alone: the items of a batch
+/// ascend, and splits before them would be more than the plan has pages for.
+run_kind run_at(const write_op& op, const cache::descriptor& leaf, u32 index);
 /// Bytes of its value in the leaf.
 u32 inline_length(const tree& t, const write_item& i);
 /// For room_for_insert: where the leaf's last record went that found a hole; not 0 if none did,

@@ -78,6 +78,11 @@ bool goes_to_extent(const tree& t, const write_item& i) {
   return i.draft != nullptr || goes_to_extent(t, i.key.size(), i.value.size());
 }
 
+run_kind run_at(const write_op& op, const cache::descriptor& leaf, u32 index) {
+  if (leaf.run.ascends_to(index)) return run_kind::UP;
+  return leaf.run.descends_to(index) && op.of_one_item() ? run_kind::DOWN : run_kind::NONE;
+}
+
 u32 inline_length(const tree& t, const write_item& i) {
   if (!goes_to_extent(t, i)) return static_cast<u32>(i.value.size());
   return i.draft != nullptr && t.digest ? sizeof(stored_reference) : sizeof(value_reference);
@@ -136,9 +141,9 @@ void write_planner::plan_leaf(write_plan& out, pinned_page& p) {
   } else if (one) {
     log(p.cost);
     // The neighbour may not have been there when the leaf became sparse (most are not: asked
-    // first). A leaf that is being filled from its end is left alone.
+    // first). A leaf that a run fills is left alone.
     if (op_.items_.size() == 1 && p.inserts != 0 && n.free_bytes() > n.size() / 2 &&
-        p.d->ascending < 2)
+        !p.d->run.any())
       plan_merges(out, p, 0);
   } else if (p.rewritten) {
     log(std::min(whole_page(n.size()), rewrite_cost(n, 2 * u64{added} + p.cost)));
@@ -184,8 +189,7 @@ bool write_planner::plan_split(write_plan& out, pinned_page& p) {
   search_result r = n.find(item.key, item.probe());
   if (r.found) return false;  // it goes out first
   u32 index = r.index, length = inline_length(*item.t, item) + attached_to(item, n, r);
-  bool ascending = index == n.count() && n.count() > 0 && p.d->ascending >= 2;
-  split_point at = choose_split(n, item.stored(), index, length, ascending);
+  split_point at = choose_split(n, item.stored(), index, length, run_at(op_, *p.d, index));
   if (at.index == 0) return false;
   p.wanted = static_cast<u16>(wanted);
   out.needs.push_back({blocks, p.d->addr.block() + blocks});

@@ -68,7 +68,7 @@ cache::descriptor& write_applier::new_page(u32 min_blocks) {
 
 /// RETURNS: false if it derailed; then nothing has changed.
 bool write_applier::make_space(tree& t, resident_path& path, u32 level, cbytes key, u32 index,
-                               u32 value_length, bool ascending) {
+                               u32 value_length, run_kind r) {
   cache::descriptor& d = *path.page[level];
   if (level + 1 == path.height) return push_down(t, path);
   node_view n(d.reader());
@@ -77,7 +77,7 @@ bool write_applier::make_space(tree& t, resident_path& path, u32 level, cbytes k
   pinned_page* plan = planned(d);
   u32 blocks = plan != nullptr ? plan->wanted : node_class(t, longest);
   if (d.addr.blocks() < blocks) return grow(t, path, level, next_size(d, d.addr.blocks() * 2));
-  split_point at = choose_split(n, key, index, value_length, ascending);
+  split_point at = choose_split(n, key, index, value_length, r);
   if (at.index == 0)  // no split helps: a larger page does
     return grow(t, path, level, d.addr.blocks() * 2);
   cbytes separator{at.separator, at.separator_length};
@@ -86,8 +86,10 @@ bool write_applier::make_space(tree& t, resident_path& path, u32 level, cbytes k
   room there = room_for_insert(up, separator, up.child_bytes());
   if (there == room::NONE) {
     // The caller descends again and comes back with a parent that has room.
-    return make_space(t, path, level + 1, separator, path.slot[level + 1] + 1, up.child_bytes(),
-                      ascending && path.slot[level + 1] + 1 == up.count());
+    const u32 slot = path.slot[level + 1];
+    const bool at_edge = r == run_kind::UP ? slot + 1 == up.count() : slot == 0;
+    return make_space(t, path, level + 1, separator, slot + 1, up.child_bytes(),
+                      at_edge ? r : run_kind::NONE);
   }
   return split(t, path, level, at);
 }
@@ -130,7 +132,7 @@ bool write_applier::grow(tree& t, resident_path& path, u32 level, u32 blocks) {
   page_writer w = change(larger, true);
   copy_node(old.reader(), w, larger.addr, ctx_.pages.store_id(), t.id, larger.gen,
             conversion({&old}));
-  larger.ascending = old.ascending;
+  larger.run = old.run;
   set_child(change(*path.page[level + 1], true), path.slot[level + 1], {larger.addr, larger.gen});
   free_page(old);
   return true;
@@ -140,7 +142,7 @@ bool write_applier::split(tree& t, resident_path& path, u32 level, const split_p
   cache::descriptor& left = *path.page[level];
   if (derailed(t, has_page(left.addr.blocks()))) return false;
   ++ctx_.stats.splits;
-  ctx_.stats.splits_at_end += level == 0 && at.index == node_view(left.reader()).count();
+  ctx_.stats.splits_in_run += level == 0 && at.in_run;
   cache::descriptor& parent = *path.page[level + 1];
   cache::descriptor& right = new_page(left.addr.blocks());
   inherit(left, right);
@@ -165,7 +167,8 @@ bool write_applier::split(tree& t, resident_path& path, u32 level, const split_p
     stays -= moved;
     set_child_sum(p, slot, stays);
   }
-  if (at.insert_right && node_view(r).count() == 0) right.ascending = left.ascending;
+  if (at.in_run && at.insert_right)
+    right.run = left.run.moved_to(left.run.length > 0 ? node_view(r).count() : 0);
   return true;
 }
 
@@ -316,7 +319,7 @@ bool write_applier::merge_pair(resident_path& path, u32 level, u32 left_slot) {
   u32 length = up.copy_key(left_slot + 1, key);
   merge_nodes(change(*a, true), node_view(b->reader()), {key, length},
               {ctx_.scratch, ctx_.scratch_bytes}, conversion({a, b}));
-  a->ascending = 0;
+  a->run = {};
   if (level == 0) {
     const node_view heir(b->reader());
     drop_fence(heir.low_fence(), &heir);

@@ -68,7 +68,8 @@ descriptor& core::new_descriptor(page_ref ref) {
   d.error = errc::ok;
   d.heat = d.heat_cap = 0;
   d.wanted = d.recovered = d.framed = d.io = d.spare = d.format = false;
-  d.ascending = d.hole_hint = 0;
+  d.run = {};
+  d.hole_hint = 0;
   d.image = 0;
   d.order = static_cast<u8>(order_of(ref.addr.blocks()));
   d.last_lsn = d.rec_lsn = d.member_lsn = 0;

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "be/sm/op.hh"
+#include "pagecache/insert_run.hh"
 #include "pagecache/latch.hh"
 #include "pagecache/page_writer.hh"
 
@@ -36,7 +37,6 @@ struct alignas(64) descriptor {
   bool wanted = false;     ///< the daemon waits for an image at the next drain
   bool format = false;     ///< created in the group `member_lsn`: its record starts with zero-fill
   bool recovered = false;  ///< content comes from the log, not (only) from its home
-  u8 ascending = 0;        ///< inserts at the end of the leaf in a row: split there, leave it full
   u8 hole_hint = 0;        ///< in 256ths of the page: a record went into a hole there last
   u32 pins = 0;
   u32 frame = 0;  ///< first arena unit
@@ -56,6 +56,7 @@ struct alignas(64) descriptor {
   list_link member_link;  ///< of the group's members
   list_link dirty_link;   ///< by rec_lsn; or: waits for a frame; or: DEAD and not yet releasable
   sm::wait_queue waiters{"page load"};
+  insert_run run;  ///< of a leaf
 
   u32 size() const { return addr.size(); }
   bool resident() const { return state == page_state::RESIDENT; }

@@ -64,7 +64,7 @@ std::vector<counter> store::stats() const {
       {"tree.bulk_loads", t.bulk_loads, "trees loaded in bulk"},
       {"tree.bulk_records", t.bulk_records, "records that came so"},
       {"tree.splits", t.splits, "nodes split"},
-      {"tree.splits_at_end", t.splits_at_end, "leaves split behind an ascending run, left full"},
+      {"tree.splits_in_run", t.splits_in_run, "leaves split where a run of inserts was, left full"},
       {"tree.growths", t.growths, "nodes moved to a larger page"},
       {"tree.push_downs", t.push_downs, "trees that became higher"},
       {"tree.pull_ups", t.pull_ups, "trees that became lower"},

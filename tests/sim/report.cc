@@ -22,7 +22,7 @@ report& current_report() {
 void totals::add(const btree::tree_statistics& s) {
   trees.splits += s.splits, trees.growths += s.growths, trees.push_downs += s.push_downs,
       trees.compactions += s.compactions;
-  trees.splits_at_end += s.splits_at_end, trees.merges_absent += s.merges_absent,
+  trees.splits_in_run += s.splits_in_run, trees.merges_absent += s.merges_absent,
       trees.merges_passing += s.merges_passing;
   trees.merges += s.merges, trees.unlinks += s.unlinks, trees.pull_ups += s.pull_ups,
       trees.empties_kept += s.empties_kept;

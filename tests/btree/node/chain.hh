@@ -60,6 +60,10 @@ class chain {
   }
 
   void put(const std::string& key, const value& v, bool ascending = false) {
+    put_in(key, v, ascending ? run_kind::UP : run_kind::NONE);
+  }
+  /// `r`: of the split, if there is one. No such guess may do harm.
+  void put_in(const std::string& key, const value& v, run_kind kind) {
     std::size_t at = locate(key);
     model[key] = v;
     {
@@ -108,7 +112,7 @@ class chain {
         grow(at);
         continue;
       }
-      const split_point s = choose_split(n, as_bytes(key), r.index, length + attached, ascending);
+      const split_point s = choose_split(n, as_bytes(key), r.index, length + attached, kind);
       if (s.index == 0) {
         DOCTEST_REQUIRE((n.count() < 3 || p.size() < 16384));
         grow(at);

@@ -66,7 +66,8 @@ void run(totals& all, u32 first_bytes, u32 max_bytes, record_shape shape, u32 st
     const std::string key = fixed_key(r, shape.key_bytes, style);
     auto near = c.model.lower_bound(key);
     if (dice < (shrinking ? 20u : 70u)) {
-      c.put(key, fixed_value(r, shape.value_bytes));
+      constexpr run_kind kinds[] = {run_kind::NONE, run_kind::UP, run_kind::DOWN};
+      c.put_in(key, fixed_value(r, shape.value_bytes), kinds[step % 3]);
     } else if (dice < (shrinking ? 82u : 78u)) {
       if (near != c.model.end()) c.erase(std::string(near->first));
     } else if (dice < 86) {

@@ -153,7 +153,7 @@ DOCTEST_TEST_CASE("the left node of a split takes as many records again where it
   test_page right(16384, 5000);
   const std::string key = random();
   const u32 index = f.page.view().find(as_bytes(key)).index;
-  const split_point s = choose_split(f.page.view(), as_bytes(key), index, 100, false);
+  const split_point s = choose_split(f.page.view(), as_bytes(key), index, 100, run_kind::NONE);
   split_node(f.page.writer(), right.writer(), s, f.page.ref, right.ref, 1, f.scratch);
   f.settle();
   DOCTEST_REQUIRE(right.settle() == "");

@@ -64,17 +64,23 @@ totals run(const setting& s, u8 level, u32 style, u64 seed, record_shape shape =
   random_stream extras(seed + 100);
   if (which == versions::MIXED)
     c.conversion = [&] { return extras.chance(12) ? convert::YES : convert::NO; };
+  random_stream guesses(seed + 200);  // splits where runs are guessed, rightly or wrongly
+  const auto guess = [&] {
+    return guesses.chance(500)   ? run_kind::NONE
+           : guesses.chance(500) ? run_kind::UP
+                                 : run_kind::DOWN;
+  };
   const u32 quarter = (s.max_bytes - 128) / 4 - 16;
   const u32 max_key = s.max_bytes < 16384 ? 300 : max_inline_key_bytes;
   const auto put = [&](const std::string& key) {
     if (level != 0)
-      c.put(key, {0, chain::child_bytes(1 + r.below(1u << 30))});
+      c.put_in(key, {0, chain::child_bytes(1 + r.below(1u << 30))}, guess());
     else {
       chain::value v = random_value(r, quarter - 16 - static_cast<u32>(key.size()));
       // Rarely in a mixed chain: what is attached converts the leaf that it comes to.
       if (which == versions::SECOND || (which == versions::MIXED && extras.chance(1)))
         attach(extras, v);
-      c.put(key, v);
+      c.put_in(key, v, guess());
     }
   };
   for (u32 step = 0; step < s.steps; ++step) {
@@ -339,7 +345,7 @@ DOCTEST_TEST_CASE("a huge stored prefix does not block splits") {
     const u32 index = p.view().find(as_bytes(key)).index;
     DOCTEST_CHECK(index == (below ? 0u : 2000u));
     DOCTEST_CHECK(room_for_insert(p.view(), as_bytes(key), 5) == room::NONE);
-    const split_point s = choose_split(p.view(), as_bytes(key), index, 5, false);
+    const split_point s = choose_split(p.view(), as_bytes(key), index, 5, run_kind::NONE);
     DOCTEST_REQUIRE(s.index != 0);
     test_page q(65536, 5000);
     split_node(p.writer(), q.writer(), s, p.ref, q.ref, 1, scratch);
