@@ -75,6 +75,17 @@ class subject {
     check(store_.run(tree_.del(key_)), "del");
   }
 
+  void del_later(u64 number) {
+    make(number);
+    batch_.del(tree_, key_);
+    if (batch_.size() == 1000) commit();
+  }
+  void commit() {
+    if (batch_.size() == 0) return;
+    check(store_.run(batch_.commit()), "commit");
+    batch_.clear();
+  }
+
   figures now() const {
     figures f;
     for (const counter& c : store_.stats()) {
@@ -115,6 +126,7 @@ class subject {
   const shape& shape_;
   store store_;
   tree tree_;
+  batch batch_{store_};
   std::string key_;
   u64 leaves_ = 0, bytes_ = 0, used_ = 0;
 };
@@ -183,8 +195,11 @@ void inserts(const shape& x, u64 records) {
 
 // --- deletes ---
 
+enum class way { ASCENDING, RANDOM, BATCHES };  ///< batches: of 1000, ascending
+
 void sparse_deletes(const shape& x, u64 records) {
-  for (bool shuffled : {false, true})
+  constexpr const char* names[] = {"ascending", "at random", "in batches"};
+  for (way how : {way::ASCENDING, way::RANDOM, way::BATCHES})
     for (u64 n = 2; n <= 10; ++n) {
       subject s(x);
       const auto ids = bench::make_requests(bench::order::PERMUTATION, records, records, 7);
@@ -193,16 +208,17 @@ void sparse_deletes(const shape& x, u64 records) {
       const space before = s.leaves();
       u64 deletes = 0;
       for (u64 i = 0; i < records; ++i) {
-        const u64 id = shuffled ? ids[(i * 7919 + 13) % records] : i;
+        const u64 id = how == way::RANDOM ? ids[(i * 7919 + 13) % records] : i;
         if (id % n == 0) continue;
-        s.del(id);
+        how == way::BATCHES ? s.del_later(id) : s.del(id);
         ++deletes;
       }
+      s.commit();
       const figures f = s.now();
       const space l = s.leaves();
       fmt::print("| {} | {} | {} | {} | {:.0f} % | {} | {:.0f} % | {:.0f} | {} |\n", x.name,
-                 shuffled ? "at random" : "ascending", n, before.leaves, before.fill, l.leaves,
-                 l.fill, static_cast<double>(f.logged - full.logged) / static_cast<double>(deletes),
+                 names[static_cast<int>(how)], n, before.leaves, before.fill, l.leaves, l.fill,
+                 static_cast<double>(f.logged - full.logged) / static_cast<double>(deletes),
                  f.merges - full.merges);
       std::fflush(stdout);
     }

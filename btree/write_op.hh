@@ -148,9 +148,10 @@ struct pinned_page {
   tree* t = nullptr;
   i32 parent = -1;  ///< index of the pinned parent, -1 for a root
   u8 level = 0;
-  bool probed = false;        ///< its neighbour path is pinned
-  bool rewritten = false;     ///< a key does not share the node's prefix
-  bool first_fits = true;     ///< the first change needs no new page
+  bool probed : 1 = false;        ///< its neighbour path is pinned
+  bool rewritten : 1 = false;     ///< a key does not share the node's prefix
+  bool first_fits : 1 = true;     ///< the first change needs no new page
+  bool merges : 1 = false;        ///< behind a batch of deletes
   u64 content_version = 0;    ///< as seen by the last plan
   u64 structure_version = 0;  ///< as seen by the descent
   u32 inserts = 0,
@@ -164,6 +165,7 @@ struct pinned_page {
   u32 longest_record = 0;
   u32 stored_bytes = 0;  ///< records of changes but the first, with slots, as this node stores them
   u32 cost = 0;          ///< of the first change; what the others move
+  u32 erased_bytes = 0;  ///< records that are deleted
 
   /// Was the page split, merged, moved or freed since the op pinned it?
   bool restructured() const;

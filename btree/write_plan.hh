@@ -28,6 +28,7 @@ class write_planner {
   /// RETURNS: how many of them give the parent a separator.
   u32 plan_new_pages(write_plan& out, pinned_page& p, u32 inserts, u32 added, u32 longest);
   void plan_merges(write_plan& out, pinned_page& leaf, u32 erased_bytes);
+  void plan_merge_behind(write_plan& out, pinned_page& leaf);
   /// A page of which nothing closer is known.
   void touch(u64 bytes) {
     bytes_ += bytes;
@@ -56,7 +57,7 @@ class write_planner {
   write_op& op_;
   context& ctx_;
   u64 bytes_ = 0, pages_ = 0;
-  u32 single_erased_ = 0;
+  bool only_deletes_ = false;  ///< nothing but deletes, of several records
   bool same_counts_ = false;  ///< the only change replaces a value by one of its length
 };
 
@@ -79,8 +80,9 @@ inline u32 hole_near(const cache::descriptor& d) {
 /// Is a split better than the compaction that would make room for a new record in a leaf? Where it
 /// makes room for a few records only: it logs the whole leaf, which soon splits all the same.
 bool splits_instead(const node_view& n, cbytes key, u32 value_length);
-/// Sparse: under a quarter full. Merging into at most three quarters leaves room on both sides of
-/// the decision.
+/// Sparse: under three eighths full. Merging into at most three quarters leaves room on both sides
+/// of the decision: a quarter of a node comes before the next split, and goes after it before the
+/// next merge.
 bool is_sparse(const node_view& n, u32 without_bytes);
 bool may_merge(const node_view& a, const node_view& b);
 /// May the only child of a root move into the root? (At most half of the root, so that it does not

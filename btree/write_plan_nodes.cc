@@ -94,10 +94,31 @@ bool splits_instead(const node_view& n, cbytes key, u32 value_length) {
   return n.count() >= 16 && key.size() + value_length <= capacity_of(n) / 16;
 }
 bool is_sparse(const node_view& n, u32 without_bytes) {
-  return n.used_bytes() - std::min(without_bytes, n.used_bytes()) < capacity_of(n) / 4;
+  return n.used_bytes() - std::min(without_bytes, n.used_bytes()) < capacity_of(n) / 8 * 3;
 }
+
+namespace {
+u32 most_merged(const node_view& a) {
+  return capacity_of(a) / 4 * 3;
+}
+/// What merged_bytes() counts record by record, but no more than it.
+u32 least_merged_bytes(const node_view& a, const node_view& b) {
+  const u32 shared = b.has_high_fence() ? common_prefix(a.low_fence(), b.high_fence()) : 0;
+  const auto least = [&](const node_view& n) {
+    const u32 stored = static_cast<u32>(n.prefix().size());
+    // A longer prefix, a shorter varint or the newer version.
+    const u32 gain = round_up((shared > stored ? shared - stored : 0) + 2, heap_unit(n.size()));
+    const u32 fences = stored + static_cast<u32>(n.low_fence().size()) + 3 * heap_unit(n.size()) +
+                       (n.has_high_fence() ? static_cast<u32>(n.high_fence().size()) : 0);
+    return n.used_bytes() - std::min(n.used_bytes(), gain * n.count() + fences);
+  };
+  return least(a) + least(b);
+}
+}  // namespace
+
 bool may_merge(const node_view& a, const node_view& b) {
-  return merged_bytes(a, b) <= capacity_of(a) / 4 * 3;
+  if (!a.fixed() && least_merged_bytes(a, b) > most_merged(a)) return false;
+  return merged_bytes(a, b) <= most_merged(a);
 }
 bool may_pull_up(const node_view& child) {
   return child.used_bytes() <= node_capacity(root_blocks * block_bytes) / 2;
@@ -159,7 +180,36 @@ void write_planner::plan_leaf(write_plan& out, pinned_page& p) {
     plan_unlink(p);
     ++op_.pins_[static_cast<u32>(p.parent)].deletes;
   } else if (op_.items_.size() == 1) {
-    plan_merges(out, p, single_erased_);
+    plan_merges(out, p, p.erased_bytes);
+  } else if (only_deletes_) {
+    plan_merge_behind(out, p);
+  }
+}
+
+/// One merge of a leaf that a batch of deletes leaves sparse, when all of them are done. With which
+/// neighbour, and whether they fit, only ACT knows: each page is claimed as a whole.
+void write_planner::plan_merge_behind(write_plan& out, pinned_page& p) {
+  const node_view n(p.d->reader());
+  if (!is_sparse(n, p.erased_bytes)) return;
+  pinned_page& parent = op_.pins_[static_cast<u32>(p.parent)];
+  const node_view up = p.t->view(*parent.d);
+  const u32 i = up.find_child(n.low_fence());
+  for (u32 j : {i + 1, i - 1}) {
+    if (j >= up.count()) continue;
+    cache::descriptor* other = ctx_.pages.find_resident(up.child(j));
+    if (other == nullptr) continue;
+    const node_view o(other->reader());
+    u32 erased = p.erased_bytes;
+    for (const pinned_page& q : op_.pins_)
+      if (q.d == other) erased += q.deletes < o.count() ? q.erased_bytes : 0;
+    const u32 both = n.used_bytes() + o.used_bytes();
+    if (both - std::min(both, erased) > most_merged(j > i ? n : o)) continue;
+    free_later(out, j > i ? other->addr : p.d->addr);
+    out.merges = p.merges = true;
+    log(whole_page(std::max(n.size(), o.size())));
+    if (p.t->counted) log(sums_cost(up, 1));
+    ++parent.deletes;
+    return;
   }
 }
 
