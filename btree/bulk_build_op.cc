@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "be/base/planted.hh"
-#include "btree/record_extras.hh"
 
 namespace pleach::btree {
 
@@ -84,7 +83,6 @@ sm::step bulk_build_op::init() {
   const tree& t = *draft_->tree_;
   if (errc e = t.ctx->engine.health(); !is_ok(e)) return fail(e);
   if (t.dropped) return fail(errc::tree_closed);
-  if (sum_bytes(t) != 0 || t.counted) return fail(errc::not_in_bulk);
   if (ending_) return draft_->complete_ ? go(CLEANUP) : go(WORK);
   return draft_->complete_ ? fail(errc::invalid) : go(LOOK);
 }
@@ -166,7 +164,7 @@ bulk_build_op::need bulk_build_op::feed(const bulk_source::item& r) {
   cbytes stored = r.value;
   if (goes_to_extent(t, r.key.size(), r.value.size())) {
     if (need n = value_stored_ ? need::NOTHING : store_value(r); n != need::NOTHING) return n;
-    stored = {reinterpret_cast<const std::byte*>(&reference_), sizeof reference_};
+    stored = {reinterpret_cast<const std::byte*>(&reference_), reference_bytes_};
   }
   if (d.levels_.empty()) {
     d.levels_.push_back(std::make_unique<bulk_level>());
@@ -213,12 +211,14 @@ bulk_build_op::need bulk_build_op::store_value(const bulk_source::item& r) {
   const page_ref run = take(d.values_, blocks);
   std::memcpy(to, r.value.data(), r.value.size());
   std::memset(to + r.value.size(), 0, run.addr.size() - r.value.size());
-  reference_ = {};
-  reference_.length = r.value.size();
-  reference_.run = run.addr.raw;
-  reference_.count = 1;
-  reference_.gen = run.gen;
-  reference_.checksum = hash64(r.value);
+  value_reference& ref = reference_.ref;
+  ref = {};
+  ref.length = r.value.size();
+  ref.run = run.addr.raw;
+  ref.count = 1;
+  ref.gen = run.gen;
+  ref.checksum = hash64(r.value);
+  reference_bytes_ = sizeof ref;
   value_stored_ = true;
   return need::NOTHING;
 }
@@ -234,7 +234,7 @@ bulk_build_op::need bulk_build_op::roll() {
     bulk_level& made = *d.levels_.back();
     made.node.open(t, static_cast<u8>(r.level), node_class(t, key_bytes), {}, d.shape_,
                    d.leaf_format_);
-    made.node.append_child({}, r.first, 0);
+    made.node.append_child({}, r.first, r.below, 0);
     made.pending_key = r.key;
     made.pending = r.child;
     r.active = false;
@@ -242,7 +242,9 @@ bulk_build_op::need bulk_build_op::roll() {
   }
   bulk_level& l = *d.levels_[r.level];
   const bool leaf = r.level == 0;
-  if (!leaf && !r.closed && l.node.append_child(as_bytes(l.pending_key), l.pending, key_bytes)) {
+  // What is pending is the node below that was closed.
+  if (!leaf && !r.closed &&
+      l.node.append_child(as_bytes(l.pending_key), l.pending, r.below, key_bytes)) {
     l.pending_key = r.key;
     l.pending = r.child;
     r.active = false;
@@ -281,10 +283,11 @@ bulk_build_op::need bulk_build_op::roll() {
   up.key = fence;
   up.child = r.next;
   up.first = l.ref;
+  up.below = l.node.sum();
   l.node.open(t, static_cast<u8>(r.level), blocks, as_bytes(up.key), d.shape_, d.leaf_format_);
   l.ref = r.next;
   if (!leaf) {
-    l.node.append_child({}, l.pending, 0);
+    l.node.append_child({}, l.pending, r.below, 0);
     l.pending_key = r.key;
     l.pending = r.child;
   }
@@ -309,6 +312,7 @@ bulk_build_op::need bulk_build_op::complete() {
       roll_ = {};
       roll_.active = true;
       roll_.level = end_level_;
+      roll_.below = d.levels_[end_level_ - 1]->node.sum();
       return need::NOTHING;
     }
     const bool top = end_level_ + 1 == d.levels_.size();
@@ -330,7 +334,7 @@ bulk_build_op::need bulk_build_op::complete() {
     if (top) {
       d.top_.open(*d.tree_, static_cast<u8>(end_level_ + 1), root_blocks, {}, d.shape_,
                   d.leaf_format_);
-      d.top_.append_child({}, l.ref, 0);
+      d.top_.append_child({}, l.ref, l.node.sum(), 0);
     }
     if (++end_level_ == 1) return need::NOTHING;
     image_ = {l.node.data(), l.ref.addr.size()};
@@ -404,7 +408,8 @@ sm::step bulk_build_op::spaced() {
 sm::step bulk_build_op::value() {
   const bulk_source::item r = from_->at(next_);
   large_.reset(new large_value);
-  large_->draft.begin(*draft_->tree_->ctx, draft_->tree_->id, r.key, r.value.size());
+  const tree& t = *draft_->tree_;
+  large_->draft.begin(*t.ctx, t.id, r.key, r.value.size(), t.digest);
   large_->op.prepare(large_->draft, r.value, true);
   return sub(large_->op, VALUED);
 }
@@ -412,7 +417,10 @@ sm::step bulk_build_op::value() {
 sm::step bulk_build_op::valued() {
   if (errc e = large_->op.out.code; !is_ok(e)) return fail(e);
   value_draft& v = large_->draft;
-  reference_ = v.reference(static_cast<generation_t>(draft_->tree_->ctx->engine.lsn()));
+  const tree& t = *draft_->tree_;
+  reference_.ref = v.reference(static_cast<generation_t>(t.ctx->engine.lsn()));
+  reference_bytes_ = t.digest ? sizeof reference_ : sizeof reference_.ref;
+  if (t.digest) reference_.content = v.content();
   draft_->runs_.insert(draft_->runs_.end(), v.map().runs.begin(), v.map().runs.end());
   draft_->runs_.push_back(v.map_run());
   draft_->has_maps_ = true;

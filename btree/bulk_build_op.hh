@@ -22,6 +22,7 @@
 // it no harm.
 #pragma once
 
+#include "btree/aggregate.hh"
 #include "btree/bulk_draft.hh"
 #include "txn/alloc_op.hh"
 
@@ -84,6 +85,7 @@ class bulk_build_op final : public sm::machine<bulk_build_op> {
     u32 level = 0;
     std::string key;  ///< separator of `child`
     page_ref child;   ///< comes to this level; null: nothing, what is pending goes into the node
+    aggregate below;  ///< of the node that was closed on the level below
     page_ref first;   ///< left neighbour of `child`: the first child of a level that is new
     page_ref next;    ///< the neighbour that will be opened; null: it has no address yet
     bool closed = false;
@@ -128,7 +130,8 @@ class bulk_build_op final : public sm::machine<bulk_build_op> {
   rolling roll_;
   u32 end_level_ = 0;  ///< levels below are complete
   bool value_stored_ = false;
-  value_reference reference_;
+  stored_reference reference_;
+  u32 reference_bytes_ = 0;  ///< of it in the leaf
   bulk_space* space_ = nullptr;  ///< that needs a run
   u32 least_blocks_ = 0;         ///< of that run
   txn::space_need need_{};

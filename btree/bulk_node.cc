@@ -2,13 +2,17 @@
 
 #include <algorithm>
 
+#include "be/base/planted.hh"
 #include "be/page.hh"
+#include "btree/aggregate.hh"
+#include "btree/record_extras.hh"
 
 namespace pleach::btree {
 
 void bulk_node::open(const tree& t, u8 level, u32 blocks, cbytes low, record_shape shape,
                      u16 slotted_format) {
   ctx_ = t.ctx;
+  tree_ = &t;
   if (size_ != blocks * block_bytes) {
     size_ = blocks * block_bytes;
     page_ = std::make_unique<block_buffer>(size_);
@@ -21,7 +25,7 @@ void bulk_node::open(const tree& t, u8 level, u32 blocks, cbytes low, record_sha
   // prefix is cut when one does not.
   const cbytes prefix = (shape.flags & NO_PREFIX) != 0 ? cbytes{} : low;
   format_node(writer(), page_addr(0, blocks), ctx_->pages.store_id(), t.id, 0, level, low, {},
-              false, prefix, shape, level == 0 ? slotted_format : node_format_slotted);
+              false, prefix, shape, level == 0 ? slotted_format : node_format_slotted, t.counted);
 }
 
 /// Makes the prefix one that `key` shares.
@@ -39,7 +43,8 @@ bool bulk_node::cut_prefix(cbytes key, u32 value_bytes, u32 fence_bytes) {
 
 bool bulk_node::append(cbytes key, u8 value_flags, cbytes value, u32 fence_bytes) {
   const node_view n = view();
-  const u32 length = static_cast<u32>(value.size());
+  const record_extras extras = make_extras(*tree_, key, value, 0);
+  const u32 length = static_cast<u32>(value.size()) + extras.size;
   if (!n.fixed()) {
     if (common_prefix(n.prefix(), key) < n.prefix().size() && !cut_prefix(key, length, fence_bytes))
       return false;
@@ -49,16 +54,18 @@ bool bulk_node::append(cbytes key, u8 value_flags, cbytes value, u32 fence_bytes
   } else if (room_for_insert(n, key, length) != room::NOW) {
     return false;
   }
-  insert_at(writer(), n.count(), key, 0, value_flags, value);
+  insert_at(writer(), n.count(), key, extras.key_flags, value_flags | extras.value_flags, value,
+            extras.attached());
   return true;
 }
 
-bool bulk_node::append_child(cbytes separator, page_ref child, u32 fence_bytes) {
+bool bulk_node::append_child(cbytes separator, page_ref child, const aggregate& sum,
+                             u32 fence_bytes) {
   const node_view n = view();
-  const u32 length = sizeof(child_reference);
+  const u32 length = n.child_bytes();
   const u32 reserve = round_up(fence_bytes, heap_unit(size_));
   if (n.count() == 0) {
-    insert_child(writer(), 0, {}, child);
+    insert_child(writer(), 0, {}, child, sum);
     return true;
   }
   if (common_prefix(n.prefix(), separator) < n.prefix().size() &&
@@ -66,8 +73,14 @@ bool bulk_node::append_child(cbytes separator, page_ref child, u32 fence_bytes) 
     return false;
   const u32 suffix = static_cast<u32>(separator.size() - n.prefix().size());
   if (!n.fits_now(record_bytes(suffix, length) + reserve)) return false;
-  insert_child(writer(), n.count(), separator, child);
+  insert_child(writer(), n.count(), separator, child, sum);
   return true;
+}
+
+aggregate bulk_node::sum() {
+  if (!tree_->counted) return {};
+  const u32 count = view().count() - (PLEACH_PLANTED("bulk_sum_short") ? 1 : 0);
+  return sum_of(view(), 0, count, tree_->digest);
 }
 
 void bulk_node::close(page_ref own, const cbytes* high, page_ref right, lsn_t lsn) {

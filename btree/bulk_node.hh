@@ -26,8 +26,10 @@ class bulk_node {
   /// RETURNS: false if it does not fit; nothing has changed then that matters.
   bool append(cbytes key, u8 value_flags, cbytes value, u32 fence_bytes);
   /// Appends a child to an inner node; the separator of the first one counts for nothing.
-  /// `fence_bytes` and RETURNS: as append.
-  bool append_child(cbytes separator, page_ref child, u32 fence_bytes);
+  /// `sum`: of the child's records (sum()). `fence_bytes` and RETURNS: as append.
+  bool append_child(cbytes separator, page_ref child, const aggregate& sum, u32 fence_bytes);
+  /// What the records in or below it add up to; nothing in a tree that does not count them.
+  aggregate sum();
   /// Makes it the image of page `own`, as of group `lsn`. `high` null: no high fence.
   void close(page_ref own, const cbytes* high, page_ref right, lsn_t lsn);
 
@@ -42,6 +44,7 @@ class bulk_node {
   bool cut_prefix(cbytes key, u32 value_bytes, u32 fence_bytes);
 
   const context* ctx_ = nullptr;
+  const tree* tree_ = nullptr;
   std::unique_ptr<block_buffer> page_;
   std::unique_ptr<u64[]> map_;
   capture_state capture_;

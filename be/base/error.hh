@@ -76,7 +76,7 @@ enum class error_class : u16 {
   X(unsupported, unsupported, 1, "not supported by this build or device")                     \
   X(newer_format, unsupported, 2, "the store uses a feature that this program does not know") \
   X(unknown_comparator, unsupported, 3, "the comparator of the tree is not registered")       \
-  X(not_in_bulk, unsupported, 4, "checksums, sums and keys over 1 KiB are not loaded in bulk") \
+  X(not_in_bulk, unsupported, 4, "keys over 1 KiB are not loaded in bulk")                    \
   X(not_counted, unsupported, 5, "the tree was made without the option that this needs")      \
   X(read_only, read_only, 1, "read-only")                                                     \
   X(too_large, too_large, 1, "too large")                                                     \

@@ -547,10 +547,10 @@ class bulk_loader {
 
   /// Appends records, in strictly ascending order of keys, the tree's; the caller's until the
   /// operation is done. One at a time; some thousand records at once are best. ERRORS: `invalid`
-  /// (not_ascending; wrong_key_length, ...) and `too_large` (a key or value) for one of the
-  /// records: none of this call was taken, and the loader goes on. After any other error it takes
-  /// nothing more: `exists` (not_empty: the tree has records), `unsupported` (not_in_bulk: its
-  /// records have checksums, or it is counted, or a key has more than 1 KiB), `no_space`, ...
+  /// (not_ascending; wrong_key_length, ...), `too_large` (a key or value), and `unsupported`
+  /// (not_in_bulk: a key over 1 KiB) for one of the records: none of this call was taken, and the
+  /// loader goes on. After any other error it takes nothing more: `exists` (not_empty: the tree has
+  /// records), `no_space`, ...
   operation add(std::span<const load_record> records);
   /// Makes the records visible, all at once. Once; whatever its outcome the loader takes no more.
   /// ERRORS: `exists` (not_empty) if others put records into the tree meanwhile; `too_large`; ...:

@@ -11,8 +11,6 @@ namespace pleach::sim {
 
 /// Mostly trees that hold nothing; now and then another one, which must refuse.
 bool run::may_be_loaded(const std::string& tree) {
-  const btree::tree& t = *trees_.at(tree).t;
-  if (t.counted || t.key_sums || t.value_sums) return false;  // refused: not_in_bulk
   if (random_.chance(20)) return true;
   for (auto& [key, versions] : history_.tree(tree))
     if (!versions.empty() && versions.back().value) return false;

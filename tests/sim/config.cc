@@ -54,6 +54,12 @@ void lean(config& c, hint h, random_stream& r) {
       c.durable_per_mille = 800;
       c.image_per_mille = 250;
       break;
+    case hint::BULK_SUMS:
+      c.max_node_blocks = 1;
+      c.key_space = 1500;
+      for (u16& flags : c.tree_flags) flags = btree::TREE_COUNTED | btree::TREE_DIGEST;
+      c.sums_per_mille = 100;
+      break;
     case hint::AGGREGATES:
       c.value_class = 1;
       c.max_node_blocks = 1;
@@ -399,7 +405,7 @@ config config::draw(u64 seed, hint h) {
   if (seed > 1000) draw_ranges(c);
   if (seed > 1000) draw_shapes(c);
   if (seed > 1000) draw_orders(c);
-  if (seed > 1000 || h == hint::BULK) draw_bulk(c);
+  if (seed > 1000 || h == hint::BULK || h == hint::BULK_SUMS) draw_bulk(c);
   if (seed > 1000 || h == hint::VERSIONS) draw_versions(c);
   if (seed > 1000) draw_aggregates(c);
   if (seed > 1000 || h == hint::LONG_KEYS) draw_long_keys(c);

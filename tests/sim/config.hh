@@ -41,6 +41,7 @@ enum class hint : u8 {
   PATCHES,
   ORDERS,
   BULK,
+  BULK_SUMS,
   VERSIONS,
   AGGREGATES,
   RANGES,

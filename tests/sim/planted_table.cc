@@ -72,6 +72,7 @@ constexpr planted_bug table[] = {
     {"truncated_anyway", hint::ORDERS, "separators are cut although the tree keeps them whole"},
     {"bulk_not_flushed", hint::BULK, "a bulk load is durable before its pages are"},
     {"bulk_count_short", hint::BULK, "the root of a loaded tree counts a record too few"},
+    {"bulk_sum_short", hint::BULK_SUMS, "the sum of a loaded node misses its last record"},
     {"bulk_order_unchecked", hint::BULK, "a bulk load takes a key that is out of order"},
     {"conversion_forgets_flags", hint::VERSIONS,
      "a leaf that is converted loses the flags of its values"},
