@@ -9,6 +9,8 @@
 //       walk both, merging
 #include "pleach/compare.hh"
 
+#include <fmt/format.h>
+
 #include <optional>
 #include <vector>
 
@@ -72,9 +74,13 @@ class comparison {
         (tree_[0]->order() != key_order::raw && tree_[0]->key_bytes() != tree_[1]->key_bytes()))
       return std::unexpected(error{static_cast<u32>(errc::bad_argument),
                                    "comparing trees: their keys have different orders"});
-    if (tree_[0]->order() == key_order::registered)
-      return std::unexpected(error{static_cast<u32>(errc::unsupported),
-                                   "comparing trees: their keys are ordered by a comparator"});
+    if (comparator(0) != comparator(1))
+      return std::unexpected(error{
+          static_cast<u32>(errc::bad_argument),
+          fmt::format("comparing trees: their keys are ordered by different comparators, \"{}\" and "
+                      "\"{}\"",
+                      comparator(0), comparator(1))});
+    most_ranges_ = 2 * (tree_[0]->record_count() + 1);
     todo_.push_back({});
     while (!todo_.empty() && !ended_) {
       const key_range r = std::move(todo_.back());
@@ -100,7 +106,7 @@ class comparison {
       ended_ = true;
       return false;
     }
-    if (d[0].count == 0 || d[1].count == 0) return true;
+    if (d[0].count == 0 || d[1].count == 0 || result_.ranges > most_ranges_) return true;
     std::string key;
     const answer a = store_[0]->run(middle(*tree_[0], r, key));
     if (a.what() == category::not_found) return true;
@@ -134,14 +140,25 @@ class comparison {
     }
   }
 
-  /// Key order of the trees. The empty key is below all others.
+  /// Key order of the trees; of the first one's comparator, if they have one. The empty key is
+  /// below all others.
   int order(std::string_view a, std::string_view b) const {
     const auto& state = operation_access::state_of(*tree_[0]);
     if (state == nullptr) return a.compare(b);
+    const btree::tree& t = state->open->t;
     internal::given_key x, y;
-    x.set(state->open->t, a);
-    y.set(state->open->t, b);
-    return btree::compare_keys(x.bytes(), y.bytes());
+    x.set(t, a);
+    y.set(t, b);
+    return t.compare(x.bytes(), y.bytes());
+  }
+
+  /// The name under which the tree's comparator is registered; empty if it has none.
+  std::string_view comparator(int i) const {
+    const auto& state = operation_access::state_of(*tree_[i]);
+    if (state == nullptr || state->open->t.order == nullptr) return {};
+    for (const auto& [name, order] : state->open->t.ctx->orders)
+      if (&order == state->open->t.order) return name;
+    return {};
   }
 
   bool step(int i, cursor& c) {
@@ -179,6 +196,8 @@ class comparison {
   const std::function<bool(const differing_record&)>& tell_;
   const compare_options& options_;
   std::vector<key_range> todo_;  ///< the lowest range last
+  /// More than there are separators to divide at: then a comparator contradicts itself.
+  std::uint64_t most_ranges_ = 0;
   compare_result result_;
   std::optional<error> fault_;
   bool ended_ = false;

@@ -40,7 +40,8 @@ struct compare_result {
 
 /// Tells every record that differs, in key order, until `tell` returns false. With an empty `tell`
 /// it only finds out whether there is one.
-/// ERRORS: those of reading either tree; cancelled; invalid if the trees differ in key order.
+/// ERRORS: those of reading either tree; cancelled; invalid if the trees differ in key order: trees
+/// with a comparator must name the same one; that of the first store is asked.
 std::expected<compare_result, error> compare(
     store& first_store, tree& first, store& second_store, tree& second,
     const std::function<bool(const differing_record&)>& tell, const compare_options& options = {});

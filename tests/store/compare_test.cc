@@ -2,6 +2,7 @@
 // whatever the shapes of the trees; with digests it reads pages in proportion to the difference.
 #include "pleach/compare.hh"
 
+#include <algorithm>
 #include <map>
 #include <vector>
 
@@ -214,4 +215,94 @@ DOCTEST_TEST_CASE("trees of integers differ in their order") {
   expect(s, t[0], s, t[1], expected, true);
   require_ok(s.run(s.create_tree("raw", {.digest = true}, other)));
   DOCTEST_CHECK(!pleach::compare(s, t[0], s, other, {}).has_value());
+}
+
+DOCTEST_TEST_CASE("trees with a comparator differ in its order") {
+  const auto folded = [](std::string_view s) {
+    std::string to(s);
+    for (char& c : to) c = static_cast<char>(c | 0x20);
+    return to;
+  };
+  pleach::open_options o{.cache_bytes = 16 * mib};
+  // Leaves keys equal that differ: these are told apart by their bytes.
+  static const auto fold = folded;
+  o.comparators = {
+      {"letters",
+       [](std::string_view a, std::string_view b, void*) { return fold(a).compare(fold(b)); }},
+      {"reverse", [](std::string_view a, std::string_view b, void*) { return b.compare(a); }}};
+  const auto below = [&](const std::string& name, const std::string& a, const std::string& b) {
+    if (name == "reverse") return b < a;
+    const int c = folded(a).compare(folded(b));
+    return c != 0 ? c < 0 : a < b;
+  };
+  std::mt19937_64 random(base_seed());
+  for (const std::string name : {"letters", "reverse"}) {
+    DOCTEST_CAPTURE(name);
+    model a;
+    for (u32 i = 0; i < 3000; ++i) {
+      std::string k = "key" + std::to_string(i / 2);
+      if (i % 2 != 0) k[random() % 3] &= static_cast<char>(~0x20);
+      a[k] = bytes_of(i, 40);
+    }
+    model b = a;
+    b.erase("key77");
+    b["key1000"] = "other";
+    b["KEy5"] = "new";
+    b["zzz"] = "last, or first";
+    std::vector<told> expected = differences(a, b);
+    std::sort(expected.begin(), expected.end(),
+              [&](const told& x, const told& y) { return below(name, x.key, y.key); });
+    DOCTEST_REQUIRE(expected.size() >= 3);
+    pleach::store one = *pleach::store::open_memory(64 * mib, o);
+    pleach::store two = *pleach::store::open_memory(64 * mib, o);
+    pleach::tree_options x;
+    x.node_bytes = 4096;
+    x.digest = true;
+    x.order = pleach::key_order::registered;
+    x.comparator = name;
+    pleach::tree ta = make(one, "a", x, a, false), tb = make(two, "b", x, b, true);
+    const auto r = expect(one, ta, two, tb, expected);
+    DOCTEST_CHECK(r.records < 1500);
+    expect(one, ta, two, tb, expected, true);
+    x.comparator = name == "reverse" ? "letters" : "reverse";
+    pleach::tree tc = make(two, "c", x, b, false);
+    const auto refused = pleach::compare(one, ta, two, tc, {});
+    DOCTEST_REQUIRE(!refused.has_value());
+    DOCTEST_CHECK(refused.error().message.find("different comparators") != std::string::npos);
+  }
+}
+
+DOCTEST_TEST_CASE("a comparator that contradicts itself ends the comparison all the same") {
+  static u64 state = 7;
+  pleach::open_options o{.cache_bytes = 16 * mib};
+  o.comparators = {{"fickle", [](std::string_view, std::string_view, void*) {
+                      state = state * 6364136223846793005u + 1442695040888963407u;
+                      return static_cast<int>(state >> 60) - 7;
+                    }}};
+  pleach::store s = *pleach::store::open_memory(64 * mib, o);
+  pleach::tree t[2];
+  for (u32 i : {0u, 1u}) {
+    pleach::tree_options x;
+    x.node_bytes = 4096;
+    x.digest = true;
+    x.order = pleach::key_order::registered;
+    x.comparator = "fickle";
+    require_ok(s.run(s.create_tree("t" + std::to_string(i), x, t[i])));
+    for (u32 n = 0; n < 2000; ++n)
+      (void)s.run(t[i].upsert(key(n), bytes_of(n + i, 40), pleach::durability::ordered));
+  }
+  for (bool walk : {false, true}) {
+    u64 heard = 0;
+    pleach::compare_options options;
+    options.ignore_digests = walk;
+    auto r = pleach::compare(
+        s, t[0], s, t[1],
+        [&](const differing_record&) {
+          ++heard;
+          return heard < 100'000;
+        },
+        options);
+    DOCTEST_CHECK(heard < 100'000);
+    if (r) DOCTEST_CHECK(!r->same);
+  }
 }
