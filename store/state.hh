@@ -98,6 +98,10 @@ struct operation_access {
   }
 };
 
+/// Is the store open?
+inline bool live(const store_state* s) {
+  return s && s->c && !s->c->closed;
+}
 /// RETURNS: why an operation on `t` cannot even start, or ok.
 errc check_tree(const std::shared_ptr<tree_state>& t, bool writes);
 /// A ranged read; `range`: of a reader that goes on with one value, or null.
@@ -117,6 +121,9 @@ inline u8 flags_to(record_flags f) {
 operation upgrade(store_state* s, btree::tree& t, std::shared_ptr<void> owner,
                   upgrade_report& report);
 error public_error(const store_layer::trouble& t);
+inline std::unexpected<error> refuse(errc code, std::string message) {
+  return std::unexpected<error>(error{static_cast<u32>(code), std::move(message)});
+}
 /// What an answer says besides code and LSN.
 inline void tell_write(answer& a, const btree::write_op& op) {
   a.page = op.bad_page().raw;
