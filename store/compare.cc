@@ -75,11 +75,12 @@ class comparison {
       return std::unexpected(error{static_cast<u32>(errc::bad_argument),
                                    "comparing trees: their keys have different orders"});
     if (comparator(0) != comparator(1))
-      return std::unexpected(error{
-          static_cast<u32>(errc::bad_argument),
-          fmt::format("comparing trees: their keys are ordered by different comparators, \"{}\" and "
-                      "\"{}\"",
-                      comparator(0), comparator(1))});
+      return std::unexpected(
+          error{static_cast<u32>(errc::bad_argument),
+                fmt::format(
+                    "comparing trees: their keys are ordered by different comparators, \"{}\" and "
+                    "\"{}\"",
+                    comparator(0), comparator(1))});
     most_ranges_ = 2 * (tree_[0]->record_count() + 1);
     todo_.push_back({});
     while (!todo_.empty() && !ended_) {
