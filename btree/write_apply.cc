@@ -99,7 +99,6 @@ void write_applier::each_page(Latch&& latch) {
 void write_applier::run() {
   cache::step_guard guard([this](auto&& latch) { each_page(latch); });
   for (write_item& item : op_.items_) apply(item);
-  if (op_.plan_.merges && op_.items_.size() > 1) merge_behind();
   flush_counts();
 }
 
