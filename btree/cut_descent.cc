@@ -140,7 +140,7 @@ sm::step cut_op::admit() {
   const context& c = *tree_->ctx;
   const u64 limit = c.pages.grantable_units() / 4 * 3;
   const u64 pages = 2ull * tree_->height_hint + options_.leaves + 2;
-  if (ask_ == 0) ask_ = pages * tree_->node_blocks + 8;
+  if (ask_ == 0) ask_ = pages * tree_->node_blocks + txn::extent_chunk_blocks;
   ask_ = std::min(ask_, limit);
   return tree_->ctx->pages.grants().take(grant_, *this, ask_) ? go(DOWN)
                                                               : wait(DOWN, "page frames");
@@ -177,6 +177,10 @@ sm::step cut_op::down() {
 /// A long key, or a comparison with one, is needed for what comes next.
 sm::step cut_op::read_key() {
   if (units_ + txn::extent_chunk_blocks <= grant_.amount) return go(KEY);
+  if (leaf_count_ > 1) {
+    leaves_wanted_ = leaf_count_ / 2;
+    return go(NEXT);
+  }
   if (ask_ >= tree_->ctx->pages.grantable_units() / 4 * 3) return fail(errc::too_large);
   ask_ = std::max(ask_ * 2, units_ + txn::extent_chunk_blocks);
   return go(NEXT);

@@ -348,6 +348,10 @@ void cut_op::give_back() {
   c.engine.give_back(credit_);
   c.pages.grants().give_back(grant_);
   gate_hold_.release();
+  // Whoever deletes the key now frees its extent: what is needed then is asked anew.
+  low_probe_.drop_question();
+  high_probe_.drop_question();
+  reader_.drop_wish();
 }
 
 }  // namespace pleach::btree

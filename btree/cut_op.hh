@@ -49,28 +49,28 @@
 
 namespace pleach::btree {
 
-#define PLEACH_CUT_PHASES(X)                          \
-  X(INIT, NOWAIT, GATE, CLEANUP)                      \
-  X(GATE, WAIT, ADMIT, GATE, CLEANUP)                 \
-  X(ADMIT, WAIT, DOWN, CLEANUP)                       \
-  X(DOWN, NOWAIT, LOAD, KEY, PLAN, NEXT, CLEANUP)     \
-  X(LOAD, WAIT, LOADED, CLEANUP)                      \
-  X(LOADED, NOWAIT, DOWN, NEXT, CLEANUP)              \
-  X(KEY, WAIT, KEY_READ, CLEANUP)                     \
-  X(KEY_READ, NOWAIT, DOWN, NEXT, CLEANUP)            \
-  X(PLAN, NOWAIT, KEY, TRIM, HOLD, ALLOC, OPEN, NEXT) \
-  X(TRIM, WAIT, TRIMMED, CLEANUP)                     \
-  X(TRIMMED, NOWAIT, NEXT, CLEANUP)                   \
-  X(HOLD, WAIT, HELD, CLEANUP)                        \
-  X(HELD, NOWAIT, NEXT, CLEANUP)                      \
-  X(ALLOC, WAIT, OPEN, CLEANUP)                       \
-  X(OPEN, WAIT, ACT, CLEANUP)                         \
-  X(ACT, NOWAIT, NEXT, RECLAIM, CLEANUP)              \
-  X(RECLAIM, WAIT, RECLAIMED, CLEANUP)                \
-  X(RECLAIMED, NOWAIT, NEXT, CLEANUP)                 \
-  X(NEXT, WAIT, GATE, RECLAIM, COMMIT, CLEANUP)       \
-  X(COMMIT, WAIT, COMMIT, CLEANUP)                    \
-  X(CLEANUP, NOWAIT, DONE)                            \
+#define PLEACH_CUT_PHASES(X)                                   \
+  X(INIT, NOWAIT, GATE, CLEANUP)                               \
+  X(GATE, WAIT, ADMIT, GATE, CLEANUP)                          \
+  X(ADMIT, WAIT, DOWN, CLEANUP)                                \
+  X(DOWN, NOWAIT, LOAD, KEY, PLAN, NEXT, CLEANUP)              \
+  X(LOAD, WAIT, LOADED, CLEANUP)                               \
+  X(LOADED, NOWAIT, DOWN, NEXT, CLEANUP)                       \
+  X(KEY, WAIT, KEY_READ, CLEANUP)                              \
+  X(KEY_READ, NOWAIT, DOWN, NEXT, CLEANUP)                     \
+  X(PLAN, NOWAIT, KEY, TRIM, HOLD, ALLOC, OPEN, NEXT, CLEANUP) \
+  X(TRIM, WAIT, TRIMMED, CLEANUP)                              \
+  X(TRIMMED, NOWAIT, NEXT, CLEANUP)                            \
+  X(HOLD, WAIT, HELD, CLEANUP)                                 \
+  X(HELD, NOWAIT, NEXT, CLEANUP)                               \
+  X(ALLOC, WAIT, OPEN, CLEANUP)                                \
+  X(OPEN, WAIT, ACT, CLEANUP)                                  \
+  X(ACT, NOWAIT, NEXT, RECLAIM, CLEANUP)                       \
+  X(RECLAIM, WAIT, RECLAIMED, CLEANUP)                         \
+  X(RECLAIMED, NOWAIT, NEXT, CLEANUP)                          \
+  X(NEXT, WAIT, GATE, RECLAIM, COMMIT, CLEANUP)                \
+  X(COMMIT, WAIT, COMMIT, CLEANUP)                             \
+  X(CLEANUP, NOWAIT, DONE)                                     \
   X(DONE, NOWAIT)
 
 class cut_op final : public sm::machine<cut_op> {

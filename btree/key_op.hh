@@ -60,6 +60,7 @@ class key_reader {
   /// The key that was loaded last.
   std::string& key() { return key_; }
   void forget() { wanted_ = loaded_ = {}; }
+  void drop_wish() { wanted_ = {}; }
   bool wants() const { return wanted_.length != 0; }
   /// RETURNS: the op that answers the probe that asks, or loads what is wanted.
   /// REQUIRES: one of them; and those of key_op.

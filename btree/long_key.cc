@@ -38,16 +38,20 @@ bool may_precede(cbytes a, cbytes b) {
   return compare_keys(a, b) < 0;
 }
 
-void key_probe::begin(cbytes key) {
-  key_ = key;
-  known_.clear();
-  question_ = {};
+bool new_extents::compare(const value_reference& r, u32 rank, int& sign) const {
+  const auto at = extents_.find(r.run);
+  if (at == extents_.end() || !same_extent(at->second.extent, r)) return false;
+  PLEACH_ASSERT(at->second.rank <= rank);  // a key that is still to come
+  sign = at->second.below || at->second.rank < rank ? -1 : 0;
+  return true;
 }
 
-const key_probe::known* key_probe::find(const value_reference& r) const {
-  for (const known& k : known_)
-    if (same_extent(k.extent, r)) return &k;
-  return nullptr;
+void key_probe::begin(cbytes key, const new_extents* others, u32 rank) {
+  key_ = key;
+  others_ = others;
+  rank_ = rank;
+  known_.clear();
+  question_ = {};
 }
 
 void key_probe::answer(int sign) {
@@ -56,18 +60,17 @@ void key_probe::answer(int sign) {
 }
 
 void key_probe::learn(const value_reference& r, int sign) {
-  if (find(r) == nullptr) known_.push_back({r, sign});
+  const auto [at, is_new] = known_.try_emplace(r.run, known{r, sign});
+  if (!is_new && !same_extent(at->second.extent, r)) at->second = {r, sign};
 }
 
 int key_probe::against(const value_reference& r) {
-  if (const known* k = find(r)) return k->sign;
+  const auto at = known_.find(r.run);
+  if (at != known_.end() && same_extent(at->second.extent, r)) return at->second.sign;
+  int sign;
+  if (others_ != nullptr && others_->compare(r, rank_, sign)) return sign;
   if (!asks()) question_ = r;
   return 1;  // whatever: the search has no result
-}
-
-void key_probe::learn(cbytes stub, u32 at, u32 index, bool found) {
-  if (std::memcmp(stub.data(), key_.data(), max_inline_key_bytes) != 0) return;
-  learn(reference_of(stub), at < index ? -1 : at == index && found ? 0 : 1);
 }
 
 int compare_stored(cbytes stored, cbytes key, key_probe* probe) {

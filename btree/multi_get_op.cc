@@ -128,6 +128,8 @@ sm::step multi_get_op::down() {
 }
 
 sm::step multi_get_op::read_long() {
+  if (errc e = tree_->ctx->engine.health(); !is_ok(e)) return fail(e);
+  if (++long_->turn % lookups_per_tick == 0) return yield(LONG);
   const lookup_list::wish w = list_->at(long_->items.back());
   long_->reader.reset();
   long_->reader.prepare(*tree_, seek::EXACT, w.key, {.value = w.value});

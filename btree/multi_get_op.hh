@@ -60,7 +60,7 @@ class lookup_list {
   X(LOADED, NOWAIT, DOWN, CLEANUP)                   \
   X(EXTENT, WAIT, EXTENT_READ)                       \
   X(EXTENT_READ, NOWAIT, DOWN, CLEANUP)              \
-  X(LONG, WAIT, LONG_READ, CLEANUP)                  \
+  X(LONG, WAIT, LONG, LONG_READ, CLEANUP)            \
   X(LONG_READ, NOWAIT, LONG, CLEANUP)                \
   X(CLEANUP, NOWAIT, DONE)                           \
   X(DONE, NOWAIT)
@@ -142,6 +142,7 @@ class multi_get_op final : public sm::machine<multi_get_op> {
   /// Lookups of long keys: they come last, one after the other.
   struct long_lookups {
     std::vector<u32> items;
+    u32 turn = 0;
     read_op reader;
   };
   std::unique_ptr<long_lookups> long_;

@@ -85,7 +85,8 @@ class checker {
     if (n_.has_high_fence() &&
         (bytewise() ? !may_precede(n_.low_fence(), n_.high_fence()) : h.high_length == 0))
       return "fence order";
-    if (!n_.cuts_prefix() && h.prefix_length != 0) return "prefix";
+    if ((!n_.cuts_prefix() && h.prefix_length != 0) || h.prefix_length > max_inline_key_bytes)
+      return "prefix";
     if (!shares_low(h) && !take_item(h.prefix_offset, h.prefix_length)) return "prefix";
     return nullptr;
   }

@@ -224,13 +224,19 @@ search_result node_view::find_registered(u32 begin, cbytes key) const {
   return {low, low < count() && compare(low, key) == 0};
 }
 
-/// How the stubs from slot `begin` on compare with the key of the probe, which has been sought
-/// here.
+/// How the stubs from slot `begin` on that have its stem compare with the key of the probe, which
+/// has been sought here.
 void node_view::tell(key_probe& probe, u32 begin, const search_result& r) const {
-  if (probe.asks()) return;
-  std::byte room[max_stored_key_bytes];
-  for (u32 i = begin; i < count(); ++i)
-    if (has_stub(i)) probe.learn({room, copy_key(i, room)}, i, r.index, r.found);
+  const cbytes key = probe.key(), cut = prefix();
+  if (!probe.is_of_write() || probe.asks() || !starts_with(key, cut)) return;
+  const u32 stem = max_inline_key_bytes - static_cast<u32>(cut.size());
+  for (u32 i = begin; i < count(); ++i) {
+    const parsed p = parse_at(*this, i);
+    if (p.key_length <= stem || std::memcmp(p.key, key.data() + cut.size(), stem) != 0) continue;
+    value_reference extent;
+    std::memcpy(&extent, p.key + stem, sizeof extent);
+    probe.learn(extent, i < r.index ? -1 : i == r.index && r.found ? 0 : 1);
+  }
 }
 
 search_result node_view::find(cbytes key, key_probe* probe) const {

@@ -98,7 +98,10 @@ void write_applier::each_page(Latch&& latch) {
 
 void write_applier::run() {
   cache::step_guard guard([this](auto&& latch) { each_page(latch); });
-  for (write_item& item : op_.items_) apply(item);
+  for (write_item& item : op_.items_) {
+    current_ = static_cast<u32>(&item - op_.items_.data());
+    apply(item);
+  }
   flush_counts();
 }
 
@@ -210,7 +213,7 @@ void write_applier::drop_extent(const record& old) {
 }
 
 /// The stub of a long key, as the record in the leaf has it or with the extent that was written for
-/// it. What other keys of the batch are to it is seen here: no extent needs to be read.
+/// it.
 void write_applier::store_key(write_item& item, const value_reference* present) {
   value_reference ref{};
   if (present != nullptr) {
@@ -226,9 +229,7 @@ void write_applier::store_key(write_item& item, const value_reference* present) 
     ref.count = 1;
     ref.gen = run.gen;
     ref.checksum = hash64(item.key);
-    for (const write_item& other : op_.items_)
-      if (other.probe() != nullptr && other.t == item.t)
-        other.probe()->learn(ref, compare_keys(item.key, other.key));
+    op_.large().new_keys.add_key(ref, item.of_key->rank);
   }
   make_stub(item.key, ref, item.of_key->stub);
 }

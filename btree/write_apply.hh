@@ -76,7 +76,6 @@ class write_applier {
                   run_kind r);
   bool push_down(tree& t, resident_path& path);
   bool grow(tree& t, resident_path& path, u32 level, u32 blocks);
-  void meet_separator(const tree& t, const value_reference& separator);
   void meet_heirs(const tree& t, const node_view& leaf, std::span<cache::descriptor* const> heirs,
                   bool leftward);
   bool split(tree& t, resident_path& path, u32 level, const split_point& at);
@@ -87,6 +86,7 @@ class write_applier {
   bool merge_pair(resident_path& path, u32 level, u32 left_slot);
   void pull_up(tree& t, resident_path& path);
   bool planned_free(page_addr a) const;
+  bool emptied_by_plan(const cache::descriptor& leaf) const;
   void free_page(cache::descriptor& d);
 
   pinned_page* planned(const cache::descriptor& d);
@@ -105,6 +105,7 @@ class write_applier {
   write_op& op_;
   context& ctx_;
   txn::engine& engine_;
+  u32 current_ = 0;  ///< item that is applied
   tree* counted_ = nullptr;
   i64 records_ = 0, bytes_ = 0;
   stored_reference stored_{};

@@ -188,6 +188,7 @@ bool write_op::long_key_needed(const write_item& item, const node_view& leaf) {
     // The climb from the item before may have left out what is above.
     for (i32 i = pins_[static_cast<u32>(stand_)].parent; i >= 0;) {
       const pinned_page& p = pins_[static_cast<u32>(i)];
+      if (p.restructured()) break;  // PLAN starts again
       item.t->view(*p.d).find_child(item.key, item.probe());
       i = p.parent;
     }

@@ -83,6 +83,7 @@ struct converted_leaf {
 /// What a write needs of an item's key if it is long.
 struct long_key {
   key_probe probe;
+  u32 rank = 0;     ///< of its first item among the op's
   i32 extent = -1;  ///< index of the reserved run, if the key may have to be inserted
   std::byte stub[max_stored_key_bytes];  ///< before ACT with no extent
 };
@@ -131,6 +132,7 @@ struct large_parts {
   value_read_op reader;
   std::vector<known_map> maps;
   std::vector<std::unique_ptr<long_key>> keys;
+  new_extents new_keys;
   key_reader key_source;
 };
 

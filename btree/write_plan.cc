@@ -216,6 +216,9 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
   }
   if (item.kind == change::DELETE || item.kind == change::REMOVE_TREE) {
     if (r.found && n.has_stub(r.index)) free_later(out, page_addr(n.key_extent(r.index).run));
+    // What an item before this one inserts: its bitmap page is pinned for that.
+    if (item.of_key != nullptr && !alone)
+      log(bits_cost(max_page_blocks) + txn::engine::free_record_bytes);
     u32 others = leaf.inserts + leaf.deletes;
     if (r.found)
       leaf.cost +=
@@ -227,8 +230,7 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
   u32 length = inline_length(*item.t, item);
   item.extent = -1;
   if (item.of_key != nullptr) item.of_key->extent = -1;
-  // In a batch a change before this one may delete what is found here.
-  if (item.of_key != nullptr && (!r.found || !alone)) {
+  if (item.of_key != nullptr && (!r.found || deleted_before(item))) {
     item.of_key->extent = static_cast<i32>(out.needs.size());
     out.needs.push_back({static_cast<u32>(ceil_div<u64>(item.key.size(), block_bytes)), 0});
   }
@@ -241,6 +243,16 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
   }
   plan_change(out, leaf, item, r, length);
   return true;
+}
+
+/// May a change before this one in the batch delete its record?
+bool write_planner::deleted_before(const write_item& item) const {
+  for (const write_item* i = &item; i != op_.items_.data();) {
+    --i;
+    if (i->of_key == nullptr || i->of_key->rank != item.of_key->rank) return false;
+    if (i->kind == change::DELETE) return true;
+  }
+  return false;
 }
 
 /// A leaf of an old version is rewritten where it stands: it becomes no larger.

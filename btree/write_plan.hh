@@ -20,6 +20,7 @@ class write_planner {
  private:
   bool place_items(write_plan& out);
   bool place_item(write_plan& out, write_item& item);
+  bool deleted_before(const write_item& item) const;
   void place_conversion(write_plan& out, write_item& item, const node_view& n);
   void plan_aggregates();
   void plan_leaf(write_plan& out, pinned_page& p);

@@ -155,7 +155,8 @@ bool write_applier::split(tree& t, resident_path& path, u32 level, const split_p
     compact(p, scratch, &separator);
   page_writer l = change(left, true);
   page_writer r = change(right, true);
-  if (is_stub(separator)) meet_separator(t, reference_of(separator));
+  // Items of a batch that are still to come and have not met the key in this node are behind it.
+  if (is_stub(separator)) op_.large().new_keys.add_below(reference_of(separator), current_ + 1);
   split_node(l, r, at, {left.addr, left.gen}, right_ref, ctx_.pages.store_id(), scratch,
              conversion({&left}));
   u32 slot = path.slot[level + 1];
@@ -172,22 +173,17 @@ bool write_applier::split(tree& t, resident_path& path, u32 level, const split_p
   return true;
 }
 
-/// The items of a batch that are still to come and have not met the key in the node that was split
-/// are behind it.
-void write_applier::meet_separator(const tree& t, const value_reference& separator) {
-  for (const write_item& i : op_.items_)
-    if (i.probe() != nullptr && i.t == &t) i.probe()->learn(separator, -1);
-}
-
 /// Items of a batch that are still to come to a leaf that is unlinked come to its heirs, and have
 /// met none of the keys there: all are on one side of them.
 void write_applier::meet_heirs(const tree& t, const node_view& leaf,
                                std::span<cache::descriptor* const> heirs, bool leftward) {
-  for (const write_item& i : op_.items_) {
-    if (i.probe() == nullptr || i.t != &t) continue;
-    const bool comes = leaf.covers(i.key, i.probe()) && !asks(i.probe());
-    i.probe()->drop_question();  // of a fence that is not on its way
-    for (u32 h = 0; comes && h < heirs.size(); ++h) {
+  for (u32 k = current_ + 1; k < op_.items_.size(); ++k) {
+    const write_item& i = op_.items_[k];
+    if (i.t != &t || !leaf.covers(i.key, i.probe()) || asks(i.probe())) {
+      if (i.probe() != nullptr) i.probe()->drop_question();  // of a fence that is not on its way
+      return;
+    }
+    for (u32 h = 0; i.probe() != nullptr && h < heirs.size(); ++h) {
       const node_view n(heirs[h]->reader());
       for (u32 s = 0; s < n.count(); ++s)
         if (n.has_stub(s)) i.probe()->learn(n.key_extent(s), leftward ? -1 : 1);
@@ -199,6 +195,12 @@ void write_applier::meet_heirs(const tree& t, const node_view& leaf,
 
 bool write_applier::planned_free(page_addr a) const {
   return std::find(op_.plan_.frees.begin(), op_.plan_.frees.end(), a) != op_.plan_.frees.end();
+}
+
+bool write_applier::emptied_by_plan(const cache::descriptor& leaf) const {
+  for (const pinned_page& p : op_.pins_)
+    if (p.d == &leaf && p.deletes != 0) return p.inserts == 0;
+  return false;
 }
 
 void write_applier::free_page(cache::descriptor& d) {
@@ -217,6 +219,8 @@ bool write_applier::unlink(tree& t, resident_path& path) {
   while (top < path.height && node_view(path.page[top]->reader()).count() == 1) ++top;
   for (u32 l = 0; l < top && l + 1 < path.height; ++l)
     if (!planned_free(path.page[l]->addr)) return false;
+  // Others may be planned to be pulled up only: items that are still to come count on this leaf.
+  if (!emptied_by_plan(*path.page[0])) return false;
   bytes scratch{ctx_.scratch, ctx_.scratch_bytes};
   if (top == path.height) {
     // The last leaf of the tree: the root becomes an empty leaf.

@@ -16,7 +16,12 @@ large_parts& write_op::large() {
 void write_op::begin_long_key(write_item& i) {
   large().keys.push_back(std::make_unique<long_key>());
   i.of_key = large_->keys.back().get();
-  i.of_key->probe.begin(i.key);
+  const write_item* const before = &i == items_.data() ? nullptr : &i - 1;
+  const bool again = before != nullptr && before->t == i.t && before->of_key != nullptr &&
+                     compare_keys(before->key, i.key) == 0;
+  const u32 rank = again ? before->of_key->rank : static_cast<u32>(&i - items_.data());
+  i.of_key->rank = rank;
+  i.of_key->probe.begin(i.key, &large_->new_keys, rank);
   make_stub(i.key, {}, i.of_key->stub);
 }
 
