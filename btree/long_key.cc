@@ -14,10 +14,6 @@ value_reference reference_of(cbytes stub) {
   return r;
 }
 
-u64 full_key_bytes(cbytes stored) {
-  return is_stub(stored) ? u64{reference_of(stored).length} : stored.size();
-}
-
 cbytes make_stub(cbytes key, const value_reference& extent, std::byte* out) {
   std::memcpy(out, key.data(), max_inline_key_bytes);
   std::memcpy(out + max_inline_key_bytes, &extent, sizeof extent);

@@ -40,8 +40,6 @@ value_reference reference_of(cbytes stub);
 inline bool same_extent(const value_reference& a, const value_reference& b) {
   return std::memcmp(&a, &b, sizeof a) == 0;
 }
-/// RETURNS: the length of the key that is stored so.
-u64 full_key_bytes(cbytes stored);
 /// Writes the stub of `key` to `out`, which has max_stored_key_bytes.
 /// REQUIRES: is_long(key).
 cbytes make_stub(cbytes key, const value_reference& extent, std::byte* out);

@@ -23,7 +23,7 @@ void read_op::prepare(tree& t, seek mode, cbytes key, const sink& to, leaf_cooki
   bounded_ = false;
   to_ = to;
   near_ = near;
-  near_tried_ = passed_ = false;
+  near_tried_ = passed_ = hinted_ = false;
   ahead_ = nullptr;
   page_ = held_ = nullptr;
   need_ = suspect_ = {};
@@ -113,6 +113,7 @@ cache::descriptor* read_op::by_cookie() {
 
 sm::step read_op::down() {
   cache::page_cache& pages = tree_->ctx->pages;
+  hinted_ = false;
   if (near_ != nullptr && !near_tried_) {
     page_ = by_cookie();
     if (page_ != nullptr) return go(FOUND);
@@ -235,6 +236,13 @@ sm::step read_op::move_to_fence(const node_view& leaf) {
   const int c = bounded_ ? leaf.compare_fence(fence, bound_, bound_probe()) : downward() ? 1 : -1;
   if (asks(bound_probe())) return go(KEY);
   if (downward() ? c <= 0 : c >= 0) return fail(errc::not_found);
+  if (cache::descriptor* next = downward() ? nullptr : by_hint(leaf)) {
+    if (held_) tree_->ctx->pages.unpin(*held_);
+    held_ = nullptr;
+    page_ = next;
+    hinted_ = true;
+    return go(FOUND);
+  }
   if (!follow_fence(fence)) return go(KEY);
   if (downward()) {
     below_ = true;
@@ -247,6 +255,22 @@ sm::step read_op::move_to_fence(const node_view& leaf) {
   held_ = nullptr;
   restarts_ = 0;
   return go(DOWN);
+}
+
+/// The right link of a B-link tree (Lehman and Yao 1981), as a hint: trusted only where the leaf
+/// that it names is there, and begins where this one ends. While leaves are read ahead a descent is
+/// needed: it meets the parent, which names them.
+/// RETURNS: the leaf behind this one, or null.
+cache::descriptor* read_op::by_hint(const node_view& leaf) {
+  const page_ref hint = leaf.right_hint();
+  if (!hint.addr || (ahead_ != nullptr && ahead_->window() != 0)) return nullptr;
+  cache::descriptor* d = tree_->ctx->pages.find_resident(hint);
+  if (d == nullptr || d->header().tree_id != tree_->id) return nullptr;
+  const node_view n = tree_->view(*d);
+  const cbytes low = n.low_fence(), high = leaf.high_fence();
+  if (!n.is_leaf() || !std::equal(low.begin(), low.end(), high.begin(), high.end())) return nullptr;
+  ++tree_->ctx->stats.right_hints;
+  return d;
 }
 
 /// The fence becomes the key that is sought.
@@ -283,13 +307,14 @@ sm::step read_op::key_read() {
 sm::step read_op::found() {
   node_view leaf = tree_->view(*page_);
   u32 count = leaf.count();
-  search_result r = rightmost_         ? search_result{count, false}
+  search_result r = hinted_            ? search_result{0, false}
+                    : rightmost_       ? search_result{count, false}
                     : near_ == nullptr ? leaf.find(key_, probe())
                                        : find_near(leaf, near_->slot, key_, probe());
   if (asks(probe())) return go(KEY);
   u32 i = r.index;
   if (near_ != nullptr) near_->set(*tree_, *page_, i);
-  switch (mode_) {
+  switch (hinted_ ? seek::AT_LEAST : mode_) {
     case seek::EXACT:
       if (!r.found) return fail(errc::not_found);
       break;

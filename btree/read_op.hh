@@ -9,6 +9,7 @@
 //         if page is not resident: await grant; await load
 //         a comparison with a stub that bytes do not decide: await it; goto restart
 //       leaf: if it has no record in the direction:
+//         upwards, if its right hint is good: page = that leaf, from its first record; goto leaf
 //         key = its fence in that direction; goto restart      # or not_found at the tree's edge,
 //                                                              # or at the caller's bound
 //       a long key that is wanted, or a fence that is one: await its load; goto restart
@@ -81,7 +82,7 @@ struct value_range {
   X(LOADED, NOWAIT, DOWN, RESTART, CLEANUP)                  \
   X(KEY, WAIT, KEY, KEY_READ, CLEANUP)                       \
   X(KEY_READ, NOWAIT, DOWN, CLEANUP)                         \
-  X(FOUND, NOWAIT, DOWN, KEY, EXTENT, CLEANUP)               \
+  X(FOUND, NOWAIT, FOUND, DOWN, KEY, EXTENT, CLEANUP)        \
   X(EXTENT, WAIT, EXTENT, EXTENT_READ, CLEANUP)              \
   X(EXTENT_READ, NOWAIT, DOWN, CLEANUP)                      \
   X(CLEANUP, NOWAIT, DONE)                                   \
@@ -139,6 +140,7 @@ class read_op final : public sm::machine<read_op> {
   cache::descriptor* by_cookie();
   sm::step give_up_or_restart();
   sm::step move_to_fence(const node_view& leaf);
+  cache::descriptor* by_hint(const node_view& leaf);
   bool follow_fence(cbytes fence);
   long_keys& long_parts();
   key_probe* probe() const { return is_long(key_) ? &long_->probe : nullptr; }
@@ -161,6 +163,7 @@ class read_op final : public sm::machine<read_op> {
   sink to_;
   leaf_cookie* near_ = nullptr;
   bool near_tried_ = false;
+  bool hinted_ = false;  ///< `page_` is the leaf behind the one that the descent came to
   bool passed_ = false;  ///< the descent came to a leaf, or its reference, from its parent
   read_ahead* ahead_ = nullptr;
   cache::descriptor* page_ = nullptr;  ///< where the descent stands within this tick

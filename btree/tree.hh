@@ -30,6 +30,7 @@ struct tree_statistics {
   u64 splits_in_run = 0;   ///< of leaves, at the place of a run: what it leaves is full
   u64 merges_absent = 0;   ///< left out: a neighbour was not resident, and is not read for that
   u64 merges_passing = 0;  ///< of merges: by a write that only passed a sparse leaf
+  u64 right_hints = 0;     ///< steps of reads to the next leaf without a descent
   u64 ahead_grown = 0, ahead_shrunk = 0;  ///< changes of windows of read-ahead
   u64 bulk_loads = 0, bulk_records = 0;
   u64 cuts = 0;        ///< of branches

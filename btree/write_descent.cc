@@ -160,9 +160,12 @@ page_ref write_op::next_to_item(tree*& t) {
   if (stand_ < 0 && next_item_ > 0 && items_[next_item_ - 1].t == t) {
     // Climb from the item before: keys are sorted, so the paths share their upper part.
     stand_ = items_[next_item_ - 1].leaf;
-    while (stand_ >= 0 && !pins_[static_cast<u32>(stand_)].stands(item.key, item.probe())) {
-      stand_ = asks(item.probe()) ? -1 : pins_[static_cast<u32>(stand_)].parent;
-      if (asks(item.probe())) return {};
+    while (stand_ >= 0 && !pins_[static_cast<u32>(stand_)].stands(item.key, item.probe()) &&
+           !asks(item.probe()))
+      stand_ = pins_[static_cast<u32>(stand_)].parent;
+    if (asks(item.probe())) {
+      stand_ = -1;
+      return {};
     }
   }
   if (stand_ < 0) return t->root;
@@ -206,8 +209,9 @@ sm::step write_op::down() {
   }
   for (;;) {
     if (probe_ < 0 && next_item_ == items_.size()) return go(PLAN);
-    for (const pinned_page& p : pins_)
-      if (probe_ >= 0 && p.restructured()) return start_again(ctx_->stats.restart_stale);
+    if (probe_ >= 0)
+      for (const pinned_page& p : pins_)
+        if (p.restructured()) return start_again(ctx_->stats.restart_stale);
     const i32 probe = probe_;
     const u32 item = next_item_;
     tree* t;
@@ -218,7 +222,6 @@ sm::step write_op::down() {
         return read_key();
       return start_again(ctx_->stats.restart_stale);
     }
-    // The first page beside a leaf hangs on the leaf's own path.
     need_ = next;
     need_parent_ = stand_;
     if (pinned_units_ + next.addr.blocks() > grant_.amount)

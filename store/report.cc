@@ -56,6 +56,7 @@ std::vector<counter> store::stats() const {
       {"tree.sums", t.sums, "counts, ranks, selects and digests answered by aggregates"},
       {"tree.read_ahead", t.read_ahead, "pages loaded ahead of a sequential reader"},
       {"tree.read_ahead_grown", t.ahead_grown, "windows of read-ahead that became longer"},
+      {"tree.right_hints", t.right_hints, "steps of reads to the next leaf by its link"},
       {"tree.read_ahead_shrunk", t.ahead_shrunk, "windows that found all resident: shorter"},
       {"tree.writes", t.writes, "write operations"},
       {"tree.inserts", t.inserts, "records inserted"},

@@ -220,7 +220,8 @@ struct tree_info {
 struct limits {
   /// Of keys: 1 MiB; in trees of a fixed key length, or with a comparator, 1 KiB at most. A key
   /// over 1 KiB takes blocks of its own; comparing it with another one whose first 1 KiB are the
-  /// same reads those of that one.
+  /// same reads those of that one. An operation that hands it out, or goes on behind it, holds it
+  /// in memory of its own, not of the cache.
   std::uint32_t key_bytes;
   std::uint32_t tree_name_bytes;
   std::uint32_t node_bytes;  ///< largest `tree_options::node_bytes` of this store

@@ -48,6 +48,37 @@ std::string some_key(std::mt19937_64& random, u64 records) {
 
 }  // namespace
 
+DOCTEST_TEST_CASE("a warm scan goes by right links, a stale one harms nobody") {
+  pleach::store s = open_memory(128 * mib, 32 * mib);
+  pleach::tree t = create(s, "t");
+  model m = fill(s, t, 6000, 200);
+  std::mt19937_64 random(base_seed());
+  for (int round = 0; round < 4; ++round) {
+    const u64 before = counter_of(s, "tree.right_hints");
+    pleach::cursor c(t);
+    auto at = m.begin();
+    for (pleach::answer a = s.run(c.first()); a.ok(); a = s.run(c.next()), ++at) {
+      DOCTEST_REQUIRE(at != m.end());
+      DOCTEST_REQUIRE(c.key() == at->first);
+      DOCTEST_REQUIRE(c.value() == at->second);
+    }
+    DOCTEST_REQUIRE(at == m.end());
+    // The bytes of the records fill 30 leaves at least.
+    DOCTEST_CHECK(counter_of(s, "tree.right_hints") - before >= 30);
+    // Leaves split, empty, merge.
+    for (u64 i = 0; i < 1500; ++i) {
+      const std::string key = numbered(random() % 18'000);
+      require_ok(s.run(t.upsert(key, "v", pleach::durability::ordered)));
+      m[key] = "v";
+    }
+    u64 n = 0;
+    const u64 from = random() % 12'000;
+    m.erase(m.lower_bound(numbered(from)), m.lower_bound(numbered(from + 2000)));
+    require_ok(s.run(t.delete_range(numbered(from), numbered(from + 2000), n)));
+  }
+  require_clean(s);
+}
+
 DOCTEST_TEST_CASE("bounded steps, bounded cursors and counts agree with a model") {
   pleach::store s = open_memory(256 * mib, 32 * mib);
   pleach::tree t = create(s, "t", 4096);
