@@ -87,6 +87,7 @@ class write_applier {
   void pull_up(tree& t, resident_path& path);
   bool planned_free(page_addr a) const;
   bool emptied_by_plan(const cache::descriptor& leaf) const;
+  bool awaits_inserts(const cache::descriptor& child) const;
   void free_page(cache::descriptor& d);
 
   pinned_page* planned(const cache::descriptor& d);

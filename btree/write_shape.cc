@@ -197,6 +197,7 @@ bool write_applier::planned_free(page_addr a) const {
   return std::find(op_.plan_.frees.begin(), op_.plan_.frees.end(), a) != op_.plan_.frees.end();
 }
 
+/// Did the plan see that items of this op empty the leaf, and that none goes into it?
 bool write_applier::emptied_by_plan(const cache::descriptor& leaf) const {
   for (const pinned_page& p : op_.pins_)
     if (p.d == &leaf && p.deletes != 0) return p.inserts == 0;
@@ -342,6 +343,13 @@ bool write_applier::merge_pair(resident_path& path, u32 level, u32 left_slot) {
   return true;
 }
 
+/// Items of a batch may still be to come that have room in the child, as it is.
+bool write_applier::awaits_inserts(const cache::descriptor& child) const {
+  if (op_.items_.size() == 1) return false;
+  return std::any_of(op_.pins_.begin(), op_.pins_.end(),
+                     [&](const pinned_page& p) { return p.d == &child && p.inserts != 0; });
+}
+
 /// A root with one small child takes its content and loses a level.
 void write_applier::pull_up(tree& t, resident_path& path) {
   cache::descriptor& root = *path.page[path.height - 1];
@@ -349,7 +357,7 @@ void write_applier::pull_up(tree& t, resident_path& path) {
   if (r.is_leaf() || r.count() != 1) return;
   cache::descriptor* child = ctx_.pages.find_resident(r.child(0));
   if (child == nullptr || !planned_free(child->addr) || !cache::try_latch(*child)) return;
-  if (!may_pull_up(node_view(child->reader()))) return;
+  if (!may_pull_up(node_view(child->reader())) || awaits_inserts(*child)) return;
   page_writer w = change(root, true);
   copy_node(child->reader(), w, root.addr, ctx_.pages.store_id(), t.id, root.gen,
             conversion({child}));

@@ -50,6 +50,51 @@ DOCTEST_TEST_CASE(
   DOCTEST_CHECK(f.store->ctx->stats.splits > 50);
 }
 
+DOCTEST_TEST_CASE(
+    "a batch empties two leaves of two, or one, and puts between; a leaf that still got puts was "
+    "unlinked, or pulled up into the root, where they had no room") {
+  for (const u32 value_bytes : {100u, 700u, 900u}) {
+    fixture f(4, 256, 4 << 20);
+    btree::tree& t = f.create("t", 4);
+    u32 records = 0;
+    while (f.store->ctx->stats.splits == 0)
+      DOCTEST_REQUIRE(f.put(t, numbered(records++), std::string(100, 'v')) == errc::ok);
+    std::vector<std::string> keys;
+    for (u32 i = 0; i < records; ++i) keys.push_back(numbered(i));
+    // Wherever the two leaves meet, the puts of one of these batches go between them.
+    for (u32 at = records - 6; at < records; ++at) {
+      std::vector<std::string> between;
+      for (u32 i = 0; i < 12; ++i) between.push_back(numbered(at) + numbered(i));
+      const std::string value(value_bytes, 'w');
+      std::vector<btree::write_item> items;
+      auto add = [&](const std::string& key, change kind) {
+        btree::write_item item;
+        item.t = &t;
+        item.kind = kind;
+        item.key = as_bytes(key);
+        if (kind == change::UPSERT) item.value = as_bytes(value);
+        item.sequence = static_cast<u32>(items.size());
+        items.push_back(item);
+      };
+      for (u32 i = 0; i < records; ++i) {
+        add(keys[i], change::DELETE);
+        if (i == at)
+          for (const std::string& key : between) add(key, change::UPSERT);
+      }
+      btree::write_op batch;
+      batch.prepare(*f.store->ctx, items, true);
+      DOCTEST_REQUIRE(f.run(batch) == errc::ok);
+      for (const std::string& key : between) {
+        btree::write_op del;
+        del.prepare(t, change::DELETE, as_bytes(key), {}, nullptr, false);
+        DOCTEST_REQUIRE(f.run(del) == errc::ok);
+      }
+      for (const std::string& key : keys)
+        DOCTEST_REQUIRE(f.put(t, key, std::string(100, 'v')) == errc::ok);
+    }
+  }
+}
+
 DOCTEST_TEST_CASE("a copy of a leaf that was merged away is not current; cursors went on with it") {
   fixture f(1, 128, 4 << 20);
   btree::tree& t = f.create("t", 1);
