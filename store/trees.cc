@@ -212,24 +212,26 @@ std::expected<std::vector<tree_info>, error> store::trees() {
   }
 }
 
-std::uint64_t tree::record_count() const {
-  if (!is_ok(internal::check_tree(state_, false)) || !is_ok(state_->store->check_caller()))
-    return 0;
+namespace {
+/// RETURNS: what `read` takes from the header of the tree's root page; 0 if it cannot be had.
+template <class Read>
+std::uint64_t from_root(const std::shared_ptr<tree_state>& t, Read&& read) {
+  if (!is_ok(internal::check_tree(t, false)) || !is_ok(t->store->check_caller())) return 0;
+  const page_ref root = t->open->t.root;
   btree::load_op load;
-  cache::descriptor* d = state_->store->c->pages->find_resident(state_->open->t.root);
-  if (d == nullptr) d = load.fetch(*state_->store->c->ctx, state_->open->t.root);
+  cache::descriptor* d = t->store->c->pages->find_resident(root);
+  if (d == nullptr) d = load.fetch(*t->store->c->ctx, root);
   sm::step_scope step;
-  return d ? u64{btree::node_view(d->reader()).node().record_count} : 0;
+  return d ? read(btree::node_view(d->reader()).node()) : 0;
+}
+}  // namespace
+
+std::uint64_t tree::record_count() const {
+  return from_root(state_, [](const btree::node_header& h) { return u64{h.record_count}; });
 }
 
 std::uint64_t tree::byte_count() const {
-  if (!is_ok(internal::check_tree(state_, false)) || !is_ok(state_->store->check_caller()))
-    return 0;
-  btree::load_op load;
-  cache::descriptor* d = state_->store->c->pages->find_resident(state_->open->t.root);
-  if (d == nullptr) d = load.fetch(*state_->store->c->ctx, state_->open->t.root);
-  sm::step_scope step;
-  return d ? u64{btree::node_view(d->reader()).node().byte_count} : 0;
+  return from_root(state_, [](const btree::node_header& h) { return u64{h.byte_count}; });
 }
 
 }  // namespace pleach
