@@ -223,11 +223,12 @@ DOCTEST_TEST_CASE("windows of read-ahead grow with a cold scan and shrink with a
   for (u64 i = records / 2; i < records; ++i) require_ok(s.run(t.get(numbered(i), v)));
   u64 n = 0, grown = 0;
   for (pleach::answer a = s.run(at.first()); a.ok(); ++n) {
-    if (n == records / 2 - 1000) grown = counter_of(s, "tree.read_ahead_grown");
+    if (n == records / 2) grown = counter_of(s, "tree.read_ahead_grown");
     if (!at.try_next()) a = s.run(at.next());
   }
   DOCTEST_REQUIRE(n == records);
   DOCTEST_CHECK(grown >= 4);
-  DOCTEST_CHECK(counter_of(s, "tree.read_ahead_grown") <= grown + 1);
-  DOCTEST_CHECK(counter_of(s, "tree.read_ahead_shrunk") >= 4);
+  // A device that is slow today makes a window close and open again on the way, never behind it.
+  DOCTEST_CHECK(counter_of(s, "tree.read_ahead_grown") == grown);
+  DOCTEST_CHECK(counter_of(s, "tree.read_ahead_shrunk") > grown);
 }
