@@ -130,7 +130,9 @@ sm::step bulk_build_op::looked() {
   const node_view n(root_->reader());
   const bool empty = n.is_leaf() && n.count() == 0;
   draft_->shape_ = n.shape();
-  draft_->leaf_format_ = n.header().format;
+  // A root that was emptied by a cut may be an old leaf, which has no room for checksums.
+  const bool sums = draft_->tree_->key_sums || draft_->tree_->value_sums;
+  draft_->leaf_format_ = sums ? u16{node_format_slotted_2} : u16{n.header().format};
   c.pages.unpin(*root_);
   root_ = nullptr;
   c.pages.grants().give_back(grant_);

@@ -111,6 +111,23 @@ void require_equal(pleach::store& s, pleach::tree& a, pleach::tree& b, const con
 
 }  // namespace
 
+DOCTEST_TEST_CASE("a tree that was emptied at once takes a bulk load") {
+  for (const option& x : options) {
+    DOCTEST_CAPTURE(x.name);
+    pleach::store s = open_memory(128 * mib, 24 * mib);
+    pleach::tree t = make_tree(s, "t", x), put = make_tree(s, "put", x);
+    const content c = make(x, 3000);
+    load(s, t, c);
+    u64 removed = 0;
+    require_ok(s.run(t.delete_range("", "", removed)));
+    DOCTEST_REQUIRE(removed == c.size());
+    load(s, t, c);
+    for (auto& [k, v] : c) require_ok(s.run(put.put(k, v, pleach::durability::ordered)));
+    require_clean(s);
+    require_equal(s, t, put, c, x.counted || x.digest);
+  }
+}
+
 DOCTEST_TEST_CASE("loaded in bulk and put one by one: the same sums") {
   for (const option& x : options)
     for (u64 records : {0, 1, 3, 40, 400, 9000}) {
