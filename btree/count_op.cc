@@ -34,8 +34,8 @@ sm::step count_op::tick(phase p) noexcept {
     case AGAIN:
       return yield(DOWN);
     case ADMIT:
-      return tree_->ctx->pages.grants().take(grant_, *this, units()) ? go(LOAD)
-                                                                     : wait(LOAD, "page frames");
+      return tree_->ctx->pages.grants().take(grant_, *this, units()) ? go(DOWN)
+                                                                     : wait(DOWN, "page frames");
     case LOAD:
       return load();
     case LOADED:
@@ -99,7 +99,10 @@ sm::step count_op::down() {
         d = pages.find_resident(need_);
       }
     }
-    if (d == nullptr) return go(grant_.held ? LOAD : ADMIT);
+    if (d == nullptr) {
+      const bool admitted = grant_.held || pages.grants().try_take(grant_, units());
+      return go(admitted ? LOAD : ADMIT);  // page_cache.hh, I6: in this tick, or anew
+    }
     // The fences of a comparator that contradicts itself may lead in a circle.
     if (tree_->order != nullptr && ++leaves_ > 2 * tree_->ctx->engine.vol().super.blocks) {
       let_go();

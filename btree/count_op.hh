@@ -26,7 +26,7 @@ namespace pleach::btree {
   X(INIT, NOWAIT, DOWN, CLEANUP)                    \
   X(DOWN, NOWAIT, AGAIN, ADMIT, LOAD, KEY, CLEANUP) \
   X(AGAIN, WAIT, DOWN)                              \
-  X(ADMIT, WAIT, LOAD)                              \
+  X(ADMIT, WAIT, DOWN)                              \
   X(LOAD, WAIT, LOADED, CLEANUP)                    \
   X(LOADED, NOWAIT, DOWN, AGAIN, CLEANUP)           \
   X(KEY, WAIT, KEY, KEY_READ)                       \

@@ -89,21 +89,22 @@ u32 multi_get_op::fill(u32 most) {
   return given;
 }
 
-/// What the lanes wait for may have been cut off the tree: they ask it again.
-void multi_get_op::notice_cut() {
+/// A lane that has not asked for its page yet asks its way again (I3); and so do all if what they
+/// wait for may have been cut off the tree.
+void multi_get_op::look_again() {
   const u64 now = tree_->ctx->opening;
-  if (now == opening_) return;
-  opening_ = now;
   for (lane& l : lanes()) {
     if (l.at == place::FREE || l.at == place::EXTENT) continue;
+    if (now == opening_ && l.at != place::BLOCKED) continue;
     let_go(l);
     l.at = place::ROOT;
   }
+  opening_ = now;
 }
 
 sm::step multi_get_op::down() {
   if (tree_->dropped) return fail(errc::tree_closed);
-  notice_cut();
+  look_again();
   u32 left = lookups_per_tick;
   for (;;) {
     left -= fill(left);
@@ -120,8 +121,11 @@ sm::step multi_get_op::down() {
     pause = true;
   }
   if (pause) return go(AGAIN);
-  for (const lane& l : lanes())
-    if (l.at != place::FREE) return go(grant_.held ? LOAD : ADMIT);
+  for (const lane& l : lanes()) {
+    if (l.at == place::FREE) continue;
+    const bool admitted = grant_.held || tree_->ctx->pages.grants().try_take(grant_, units());
+    return go(admitted ? LOAD : ADMIT);
+  }
   if (!long_ || long_->items.empty()) return go(CLEANUP);
   tree_->ctx->pages.grants().give_back(grant_);  // the reader asks for its own
   return go(LONG);
@@ -260,12 +264,15 @@ void multi_get_op::let_go(lane& l) {
 
 /// Frames for the pages of all lanes, but not more than a share of what there is; and a buffer for
 /// extents.
-sm::step multi_get_op::admit() {
+u64 multi_get_op::units() const {
   const context& c = *tree_->ctx;
   u64 share = std::min<u64>(u64{width_} * tree_->node_blocks, c.pages.grantable_units() / 8);
-  u64 units = std::max<u64>(share, c.max_node_blocks) + txn::extent_chunk_blocks;
-  if (tree_->ctx->pages.grants().take(grant_, *this, units)) return go(LOAD);
-  return wait(LOAD, "page frames");
+  return std::max<u64>(share, c.max_node_blocks) + txn::extent_chunk_blocks;
+}
+
+sm::step multi_get_op::admit() {
+  const bool admitted = tree_->ctx->pages.grants().take(grant_, *this, units());
+  return admitted ? go(DOWN) : wait(DOWN, "page frames");
 }
 
 sm::step multi_get_op::load() {

@@ -3,14 +3,14 @@
 //
 //     multi_get(lookups):
 //       until every lookup is settled:
-//         give free lanes the next lookups, at the root
+//         give free lanes the next lookups, at the root; those that stopped start there again
 //         all lanes take one step down together:
 //           for each lane: fetch the descriptor and the search area of the next node
 //           for each lane: search that node; fetch the table's slot of the child, or the record
 //           for each lane in a leaf: copy the record out; the lane is free
 //           a lane whose page is not resident stops, and the others go on
 //         if all lanes stand still:
-//           await grant                       # once, for all lanes
+//           once, for all lanes, if there is none yet, nor at once: await grant; from the top
 //           start the loads of all lanes      # as many as the grant covers
 //           if a lane found an extent: await the extent, one after the other
 //           else await any load; every lane whose load has ended goes on
@@ -25,7 +25,9 @@
 //    the page that it waits for, or nothing.
 // I2 Pinned blocks <= the grant less what an extent's buffer takes. A lane gives its page back
 //    before it pins the next one, so the first lane in turn always gets its page.
-// I3 Every lookup is settled once: by its lane, or in CLEANUP with the op's own code.
+// I3 A load starts in the tick in which a lane met its reference (page_cache.hh, I6): a lane whose
+//    page has no room under the grant asks its way again.
+// I4 Every lookup is settled once: by its lane, or in CLEANUP with the op's own code.
 #pragma once
 
 #include <string>
@@ -55,7 +57,7 @@ class lookup_list {
   X(INIT, NOWAIT, DOWN, CLEANUP)                     \
   X(DOWN, NOWAIT, AGAIN, ADMIT, LOAD, LONG, CLEANUP) \
   X(AGAIN, WAIT, DOWN)                               \
-  X(ADMIT, WAIT, LOAD)                               \
+  X(ADMIT, WAIT, DOWN)                               \
   X(LOAD, WAIT, LOADED, EXTENT, CLEANUP)             \
   X(LOADED, NOWAIT, DOWN, CLEANUP)                   \
   X(EXTENT, WAIT, EXTENT_READ)                       \
@@ -87,7 +89,7 @@ class multi_get_op final : public sm::machine<multi_get_op> {
     ROOT,     ///< starts at the root, in the next step
     CHILD,    ///< goes on at `need`, which its parent names now
     PAGE,     ///< goes on at `page`, which has been waited for, or ends there
-    BLOCKED,  ///< `need` is not resident
+    BLOCKED,  ///< `need` is not resident, and was named in this tick
     LOADING,  ///< `page` is pinned, for `need`
     EXTENT,   ///< the value is in `run`
     AGAIN,    ///< starts at the root when others have had their turn
@@ -107,6 +109,7 @@ class multi_get_op final : public sm::machine<multi_get_op> {
 
   sm::step init();
   sm::step down();
+  u64 units() const;
   sm::step admit();
   sm::step load();
   sm::step loaded();
@@ -117,7 +120,7 @@ class multi_get_op final : public sm::machine<multi_get_op> {
   sm::step cleanup();
 
   u32 fill(u32 most);
-  void notice_cut();
+  void look_again();
   void step_down();
   void search(lane& l, cache::descriptor& d, bool trusted);
   void found(lane& l);

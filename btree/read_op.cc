@@ -128,10 +128,7 @@ sm::step read_op::down() {
   if (d == nullptr) {
     opening_ = tree_->ctx->opening;
     d = pages.find_resident(tree_->root);
-    if (d == nullptr) {
-      need_ = tree_->root;
-      return go(grant_.held ? LOAD : ADMIT);
-    }
+    if (d == nullptr) return absent(tree_->root);
   }
   // Within one tick nothing changes: below the page where this tick starts, a child that its parent
   // refers to is the right one.
@@ -161,19 +158,26 @@ sm::step read_op::down() {
     }
     page_ref ref = n.child(i);
     cache::descriptor* child = pages.find_resident(ref);
-    if (child == nullptr) {
-      need_ = ref;
-      return go(grant_.held ? LOAD : ADMIT);
-    }
+    if (child == nullptr) return absent(ref);
     d = child;
   }
 }
 
+/// Frames for one page, or for the chunks of an extent.
+u64 read_op::units() const {
+  return std::max<u64>(tree_->ctx->max_node_blocks, txn::extent_chunk_blocks);
+}
+
+/// I1: the page is asked for in this tick, or its reference is forgotten.
+sm::step read_op::absent(page_ref ref) {
+  need_ = ref;
+  const bool admitted = grant_.held || tree_->ctx->pages.grants().try_take(grant_, units());
+  return go(admitted ? LOAD : ADMIT);
+}
+
 sm::step read_op::admit() {
-  cache::page_cache& pages = tree_->ctx->pages;
-  u64 units = std::max<u64>(tree_->ctx->max_node_blocks, txn::extent_chunk_blocks);
-  if (pages.grants().take(grant_, *this, units)) return go(LOAD);
-  return wait(LOAD, "page frames");
+  const bool admitted = tree_->ctx->pages.grants().take(grant_, *this, units());
+  return admitted ? go(DOWN) : wait(DOWN, "page frames");
 }
 
 sm::step read_op::load() {
@@ -287,10 +291,7 @@ sm::step read_op::key() {
   cache::page_cache& pages = tree_->ctx->pages;
   if (held_) pages.unpin(*held_);
   held_ = nullptr;
-  if (!grant_.held) {
-    u64 units = std::max<u64>(tree_->ctx->max_node_blocks, txn::extent_chunk_blocks);
-    if (!pages.grants().take(grant_, *this, units)) return wait(KEY, "page frames");
-  }
+  if (!grant_.held && !pages.grants().take(grant_, *this, units())) return wait(KEY, "page frames");
   return sub(long_->reader.next(*tree_->ctx, probe(), bound_probe()), KEY_READ);
 }
 
@@ -424,10 +425,8 @@ sm::step read_op::extent() {
   cache::page_cache& pages = tree_->ctx->pages;
   if (held_) pages.unpin(*held_);
   held_ = nullptr;
-  if (!grant_.held) {
-    u64 units = std::max<u64>(tree_->ctx->max_node_blocks, txn::extent_chunk_blocks);
-    if (!pages.grants().take(grant_, *this, units)) return wait(EXTENT, "page frames");
-  }
+  if (!grant_.held && !pages.grants().take(grant_, *this, units()))
+    return wait(EXTENT, "page frames");
   if (!sound_reference(reference_, tree_->ctx->engine.vol().super.blocks)) {
     bad_ = page_addr(reference_.run);
     return fail(errc::corrupt);

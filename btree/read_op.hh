@@ -6,7 +6,9 @@
 //       until page is a leaf:
 //         if page does not cover key: goto restart            # a split or unlink went by
 //         page = child of page that holds key
-//         if page is not resident: await grant; await load
+//         if page is not resident:
+//           if there is no grant yet, nor at once: await grant; goto restart
+//           await load
 //         a comparison with a stub that bytes do not decide: await it; goto restart
 //       leaf: if it has no record in the direction:
 //         upwards, if its right hint is good: page = that leaf, from its first record; goto leaf
@@ -21,6 +23,8 @@
 // A descent over resident pages pins nothing and waits for nothing. A leaf validates itself
 // (generation, fences), so nothing above it is looked at again. A page that fails to load is
 // reported only if a new descent finds the same reference again.
+//
+// I1 A load starts in the tick in which the descent met its reference (page_cache.hh, I6).
 #pragma once
 
 #include <string>
@@ -77,7 +81,7 @@ struct value_range {
   X(INIT, NOWAIT, DOWN, CLEANUP)                             \
   X(DOWN, NOWAIT, RESTART, ADMIT, LOAD, KEY, FOUND, CLEANUP) \
   X(RESTART, WAIT, DOWN, CLEANUP)                            \
-  X(ADMIT, WAIT, LOAD, CLEANUP)                              \
+  X(ADMIT, WAIT, DOWN, CLEANUP)                              \
   X(LOAD, WAIT, LOADED, CLEANUP)                             \
   X(LOADED, NOWAIT, DOWN, RESTART, CLEANUP)                  \
   X(KEY, WAIT, KEY, KEY_READ, CLEANUP)                       \
@@ -127,6 +131,8 @@ class read_op final : public sm::machine<read_op> {
   sm::step init();
   sm::step down();
   sm::step restart();
+  u64 units() const;
+  sm::step absent(page_ref ref);
   sm::step admit();
   sm::step load();
   sm::step loaded();

@@ -9,6 +9,8 @@
 // I2 dirty_units = sum of the sizes of the pages in the dirty list.
 #pragma once
 
+#include <unordered_map>
+
 #include "pagecache/arena.hh"
 #include "pagecache/page_cache.hh"
 
@@ -53,6 +55,18 @@ struct core {
   void fail_store(errc code, page_addr where);
   u32 log_use() const { return hooks != nullptr ? hooks->log_use_per_mille() : 0; }
   bool chaos(const char* site) { return loop.env().chaotic && loop.env().chaos(site); }
+
+  /// I6 of page_cache.hh, watched in an environment with chaos.
+  void note_gone(page_ref ref) {
+    if (loop.env().chaotic) gone[ref.addr.block()] = ref.gen;
+  }
+  bool is_gone(page_ref ref) const {
+    if (!loop.env().chaotic) [[likely]]
+      return false;
+    const auto at = gone.find(ref.addr.block());
+    return at != gone.end() && at->second == ref.gen;
+  }
+  std::unordered_map<u64, generation_t> gone;  ///< freed pages: generations by block
 
   sm::reactor& loop;
   io::device& dev;

@@ -145,6 +145,7 @@ descriptor* page_cache::pin(page_ref ref) {
     return d;
   }
   if (c.stopping) return &i.failed_answer(c.stop_code);
+  PLEACH_ASSERT(!c.is_gone(ref));
   PLEACH_ASSERT(ref.addr.blocks() <= c.options.max_page_blocks);
   ++c.stats.misses;
   descriptor& d = c.new_descriptor(ref);
@@ -160,6 +161,7 @@ bool page_cache::start_load(page_ref ref) {
   core& c = i.parts;
   if (table_.find(ref.addr.block()) != nullptr || c.stopping || c.free_count == 0) return false;
   if (i.daemon.must_queue() || i.reads.in_flight() >= c.plan.loads / 2) return false;
+  PLEACH_ASSERT(!c.is_gone(ref));
   PLEACH_ASSERT(ref.addr.blocks() <= c.options.max_page_blocks);
   descriptor& d = c.new_descriptor(ref);
   d.state = page_state::LOADING;
@@ -336,6 +338,7 @@ void page_cache::drained(descriptor& d) {
 void page_cache::discard(descriptor& d, lsn_t lsn) {
   impl& i = *impl_;
   PLEACH_ASSERT(d.state == page_state::RESIDENT);
+  i.parts.note_gone({d.addr, d.gen});
   i.writes.discard(d, lsn);
   if (d.rec_lsn != 0) {
     if (!PLEACH_PLANTED("freed_page_drops_rec")) i.marks.freed(lsn, d.rec_lsn);

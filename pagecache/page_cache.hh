@@ -16,6 +16,9 @@
 // I3 A page is evicted only when unpinned, clean, not a member, and without an image in flight.
 // I4 No image is written before its LSN is durable; never two writes in flight to one page.
 // I5 min_recovery_lsn() never passes a change that a completed flush does not cover.
+// I6 A page is asked for in the tick in which its reference was read from a page that is in use. A
+//    reference that is kept over a wait may name a page that was freed meanwhile; on the device it
+//    looks as it did, so whoever loads it reads the past.
 #pragma once
 
 #include <memory>

@@ -29,18 +29,23 @@ class quota {
   quota(reactor& loop, const char* what, u64 total)
       : loop_(loop), what_(what), total_(total), available_(static_cast<i64>(total)) {}
 
+  /// Takes `amount` if it is there and nobody waits.
+  /// REQUIRES: !c.held, amount <= total().
+  bool try_take(claim& c, u64 amount) {
+    PLEACH_ASSERT(!c.held && !c.link.linked() && amount <= total_);
+    if (!queue_.empty() || static_cast<i64>(amount) > available_) [[unlikely]]
+      return false;
+    c.amount = amount;
+    available_ -= static_cast<i64>(amount);
+    return c.held = true;
+  }
   /// Takes `amount` for the running op.
   /// RETURNS: true if `c` is held now; else the op must return `wait(...)`, and holds it when it
   /// resumes.
   /// REQUIRES: !c.held, amount <= total().
   bool take(claim& c, op& owner, u64 amount) {
-    PLEACH_ASSERT(!c.held && !c.link.linked() && amount <= total_);
+    if (try_take(c, amount)) return true;
     c.amount = amount;
-    if (queue_.empty() && static_cast<i64>(amount) <= available_) [[likely]] {
-      available_ -= static_cast<i64>(amount);
-      c.held = true;
-      return true;
-    }
     c.owner = &owner;
     queue_.push_back(c);
     ++waits_;

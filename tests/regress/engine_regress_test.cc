@@ -1,4 +1,6 @@
 // Bugs that the simulation found, each by itself: what broke, in one small case.
+#include "btree/count_op.hh"
+#include "btree/multi_get_op.hh"
 #include "tests/support/sim_store.hh"
 #include "txn/log_area.hh"
 
@@ -232,6 +234,89 @@ DOCTEST_TEST_CASE(
     stale += f.store->ctx->stats.restart_stale;
   }
   DOCTEST_CHECK(stale > 0);
+}
+
+/// One lookup.
+struct lookup final : btree::lookup_list {
+  u32 count() const override { return 1; }
+  wish at(u32) override { return {as_bytes(key), &value}; }
+  void settle(u32, errc code, lsn_t, page_addr) override { outcome = code; }
+  std::string key, value;
+  errc outcome = errc::busy;
+};
+
+/// Holds all frames that may be granted and are not.
+struct frame_hog {
+  explicit frame_hog(core& c) : quota(c.pages->grants()) {
+    DOCTEST_REQUIRE(quota.take(held, nobody, static_cast<u64>(quota.available())));
+  }
+  ~frame_hog() { quota.give_back(held); }
+  sm::quota& quota;
+  store_layer::wait_op nobody;
+  sm::claim held;
+};
+
+DOCTEST_TEST_CASE(
+    "a leaf is freed while those who are on their way to it wait for frames; they loaded it all "
+    "the same, and read what had been deleted") {
+  constexpr u32 records = 60;
+  io::sim_image image;
+  {
+    fixture f(1, 64, 4 << 20);
+    btree::tree& t = f.create("t", 1);
+    for (u32 i = 0; i < records; ++i)
+      DOCTEST_REQUIRE(f.put(t, numbered(i), std::string(100, 'v')) == errc::ok);
+    f.home();
+    image = f.device->current();
+  }
+  io::sim_environment env;
+  auto opened =
+      core::open(env, std::make_unique<io::sim_device>(env, image), {.cache_bytes = 4 << 20}, "t");
+  DOCTEST_REQUIRE(opened);
+  fixture f(std::move(*opened));
+  btree::tree& t = f.open("t");
+  const std::string first = numbered(0), last = numbered(records - 1);
+  std::string value;
+  btree::read_op get;
+  get.prepare(t, seek::EXACT, as_bytes(first), {nullptr, &value, nullptr});
+  DOCTEST_REQUIRE(f.run(get) == errc::ok);  // the root is in memory now, the last leaf is not
+  get.reset();
+  std::vector<std::string> keys;
+  std::vector<btree::write_item> items;
+  for (u32 i = records / 3; i < records; ++i) keys.push_back(numbered(i));
+  for (const std::string& key : keys) {
+    btree::write_item& item = items.emplace_back();
+    item.t = &t;
+    item.kind = change::DELETE;
+    item.key = as_bytes(key);
+    item.sequence = static_cast<u32>(items.size());
+  }
+  btree::write_op batch;
+  batch.prepare(*f.store->ctx, items, false);
+  btree::count_op count;
+  lookup wanted;
+  wanted.key = last;
+  btree::multi_get_op many;
+  get.prepare(t, seek::EXACT, as_bytes(last), {nullptr, &value, nullptr});
+  count.prepare(t, as_bytes(last), nullptr);
+  many.prepare(t, wanted);
+  f.store->loop.start(batch);
+  DOCTEST_REQUIRE(f.store->loop.poll());  // it has its frames, and waits for the leaf
+  {
+    frame_hog hog(*f.store);
+    for (sm::op* o :
+         {static_cast<sm::op*>(&get), static_cast<sm::op*>(&count), static_cast<sm::op*>(&many)})
+      f.store->loop.start(*o);
+    DOCTEST_REQUIRE(f.store->loop.run_until(batch));
+  }
+  DOCTEST_CHECK(batch.out.code == errc::ok);
+  DOCTEST_CHECK(f.store->ctx->stats.unlinks != 0);
+  for (sm::op* o :
+       {static_cast<sm::op*>(&get), static_cast<sm::op*>(&count), static_cast<sm::op*>(&many)})
+    DOCTEST_REQUIRE(f.store->loop.run_until(*o));
+  DOCTEST_CHECK(get.out.code == errc::not_found);
+  DOCTEST_CHECK(count.counted() == 0);
+  DOCTEST_CHECK(wanted.outcome == errc::not_found);
 }
 
 DOCTEST_TEST_CASE(
