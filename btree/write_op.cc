@@ -300,6 +300,7 @@ sm::step write_op::check() {
   if (!is_ok(now.verdict)) return fail(now.verdict);
   if (!now.fits_into(plan_) || (shortcut_ && !leaf_alone(now)))
     return start_again(ctx_->stats.restart_plan);
+  plan_.narrow_to(now);
   return go(ACT);
 }
 

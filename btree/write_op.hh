@@ -192,6 +192,8 @@ struct write_plan {
   bool stale = false;       ///< a leaf no longer holds its key: start again
   void clear();
   bool fits_into(const write_plan& reserved) const;
+  /// What `now`, which fits into this plan, leaves out is not done: its credit does not cover that.
+  void narrow_to(const write_plan& now);
 };
 
 #define PLEACH_WRITE_PHASES(X)                              \

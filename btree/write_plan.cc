@@ -45,6 +45,13 @@ bool write_plan::fits_into(const write_plan& reserved) const {
   return true;
 }
 
+void write_plan::narrow_to(const write_plan& now) {
+  merges = now.merges;
+  converts = now.converts;
+  frees.clear();
+  for (page_addr a : now.frees) frees.push_back(a);
+}
+
 void write_planner::free_later(write_plan& out, page_addr a) {
   for (page_addr b : out.frees)
     if (a == b) return;

@@ -1,4 +1,6 @@
 // Bugs that the simulation found, each by itself: what broke, in one small case.
+#include <list>
+
 #include "btree/count_op.hh"
 #include "btree/multi_get_op.hh"
 #include "tests/support/sim_store.hh"
@@ -317,6 +319,55 @@ DOCTEST_TEST_CASE(
   DOCTEST_CHECK(get.out.code == errc::not_found);
   DOCTEST_CHECK(count.counted() == 0);
   DOCTEST_CHECK(wanted.outcome == errc::not_found);
+}
+
+/// Holds all log credit that can be had.
+struct credit_hog {
+  explicit credit_hog(txn::engine& e) : engine(e) {
+    for (u64 n = e.largest_credit(); n > 64; n /= 2) {
+      while (engine.take_credit(held.emplace_back(), nobody, n)) {
+      }
+      engine.give_back(held.back());  // the one that would wait
+    }
+  }
+  ~credit_hog() {
+    for (sm::claim& c : held) engine.give_back(c);
+  }
+  txn::engine& engine;
+  store_layer::wait_op nobody;
+  std::list<sm::claim> held;
+};
+
+DOCTEST_TEST_CASE(
+    "a delete that was to empty its leaf finds another record there; it merged the leaf instead, "
+    "which it had no credit for") {
+  fixture f(1, 64, 4 << 20);
+  btree::tree& t = f.create("t", 1);
+  const btree::tree_statistics& stats = f.store->ctx->stats;
+  const std::string small(100, 'v'), large(700, 'v');
+  // A leaf that is full to three fifths, and one with a record that would make it too full.
+  for (u32 i = 0; i < 21; ++i) DOCTEST_REQUIRE(f.put(t, numbered(i), small) == errc::ok);
+  u32 records = 21;
+  while (stats.splits == 0) DOCTEST_REQUIRE(f.put(t, numbered(records++), large) == errc::ok);
+  for (u32 i = 20; i + 1 < records; ++i) DOCTEST_REQUIRE(f.erase(t, numbered(i)) == errc::ok);
+  DOCTEST_REQUIRE(stats.merges == 0);
+  f.home();  // nothing gives credit back then
+  btree::write_op put, del;
+  const std::string lone = numbered(records - 1), new_key = numbered(records);
+  put.prepare(t, change::PUT, as_bytes(new_key), as_bytes(small), nullptr, false);
+  del.prepare(t, change::DELETE, as_bytes(lone), {}, nullptr, false);
+  {
+    // Both have their plans when there is credit for them.
+    credit_hog hog(*f.store->engine);
+    f.store->loop.start(put);
+    f.store->loop.start(del);
+    DOCTEST_REQUIRE(f.store->loop.poll());
+    DOCTEST_REQUIRE(del.waiting_for() == std::string_view("log credit"));
+  }
+  DOCTEST_REQUIRE(f.store->loop.run_until(put));
+  DOCTEST_REQUIRE(f.store->loop.run_until(del));
+  DOCTEST_CHECK(del.out.code == errc::ok);
+  DOCTEST_CHECK(stats.merges == 0);
 }
 
 DOCTEST_TEST_CASE(
