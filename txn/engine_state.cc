@@ -105,7 +105,7 @@ bool engine_state::belongs(lsn_t lsn) {
 }
 
 void engine_state::begin_incarnation(superblock& s) const {
-  if (first_lsn > recovered + 1) add_lost(s, recovered + 1, first_lsn - 1);
+  if (first_lsn > recovered + 1) add_lost(s, recovered + 1, first_lsn - 2);
   s.base_lsn = open->lsn - 1;
 }
 

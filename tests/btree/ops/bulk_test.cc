@@ -449,3 +449,26 @@ DOCTEST_TEST_CASE("killed, and opened again") {
     create(s, "half");
   }
 }
+
+// Its pages carry the last LSN there is, and that of an opening without changes was one of those
+// that recovery gives to nobody: they were called corrupt.
+DOCTEST_TEST_CASE("the first change after a kill and an opening without changes") {
+  scratch_file file("bulk");
+  format(file.path, 64 * mib);
+  const content c = make(shapes[1], 5000, 1);
+  const int code = in_child([&] {
+    pleach::store s = open(file.path);
+    create(s, "t");
+    ::raise(SIGKILL);
+    return 0;
+  });
+  DOCTEST_CHECK(code == -1);
+  for (int round = 0; round < 3; ++round) {
+    pleach::store s = open(file.path);
+    pleach::tree t = open_tree(s, "t");
+    if (round == 0) continue;
+    if (round == 1) load(s, t, c);
+    if (round == 2) require_same(s, t, c);
+    require_clean(s);
+  }
+}
