@@ -72,6 +72,7 @@ sm::step cut_op::tick(phase p) noexcept {
       trimming_ = true;
       write_.reset();
       write_.prepare(*tree_->ctx, items_, false);
+      write_.leave_sparse();  // else the next leaf of the range comes into the one that is trimmed
       return sub(write_, TRIMMED);
     case TRIMMED:
       return trimmed();

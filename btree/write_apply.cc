@@ -61,7 +61,8 @@ bool write_applier::resolve(const write_item& item, resident_path& out) {
 /// Is the leaf that was pinned for the item still the one that holds its key, and is it likely that
 /// nothing above it is needed?
 bool write_applier::leaf_stands(const write_item& item) const {
-  if (item.t->order != nullptr || item.t->counted || op_.plan_.merges) return false;
+  if (item.t->order != nullptr || item.t->counted) return false;
+  if (op_.plan_.merges && op_.of_one_item()) return false;
   return !op_.pins_[static_cast<u32>(item.leaf)].restructured();
 }
 
@@ -102,6 +103,7 @@ void write_applier::run() {
     current_ = static_cast<u32>(&item - op_.items_.data());
     apply(item);
   }
+  if (op_.plan_.merges && !op_.of_one_item()) merge_behind();
   flush_counts();
 }
 

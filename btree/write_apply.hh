@@ -82,6 +82,7 @@ class write_applier {
 
   bool unlink(tree& t, resident_path& path);
   bool beside_is_absent(const node_view& up, u32 slot);
+  void merge_behind();
   void merge_upwards(tree& t, resident_path& path);
   bool merge_pair(resident_path& path, u32 level, u32 left_slot);
   void pull_up(tree& t, resident_path& path);

@@ -59,7 +59,7 @@ void write_op::prepare(context& c, std::span<write_item> items, bool durable) {
   erased_ = 0;
   ask_ = 0;
   near_ = nullptr;
-  near_tried_ = shortcut_ = false;
+  near_tried_ = shortcut_ = leaves_sparse_ = false;
 }
 
 sm::step write_op::tick(phase p) noexcept {

@@ -150,9 +150,10 @@ struct pinned_page {
   tree* t = nullptr;
   i32 parent = -1;  ///< index of the pinned parent, -1 for a root
   u8 level = 0;
-  bool probed = false;        ///< its neighbour path is pinned
-  bool rewritten = false;     ///< a key does not share the node's prefix
-  bool first_fits = true;     ///< the first change needs no new page
+  bool probed : 1 = false;     ///< its neighbour path is pinned
+  bool rewritten : 1 = false;  ///< a key does not share the node's prefix
+  bool first_fits : 1 = true;  ///< the first change needs no new page
+  bool merges : 1 = false;     ///< behind a batch of deletes
   u64 content_version = 0;    ///< as seen by the last plan
   u64 structure_version = 0;  ///< as seen by the descent
   u32 inserts = 0,
@@ -243,6 +244,9 @@ class write_op final : public sm::machine<write_op> {
   /// `prepare`.
   void state_flags(u8 user_flags) { single_.user_flags = user_flags; }
   void leaf_format(u16 slotted) { single_.slotted_format = slotted; }
+  /// Leaves that the deletes leave sparse are not merged: what is beside them goes next. After
+  /// `prepare`.
+  void leave_sparse() { leaves_sparse_ = true; }
   page_addr bad_page() const { return bad_; }
   length_fault wrong_length() const { return wrong_length_; }
   /// CREATE_TREE: the record that was written.
@@ -337,6 +341,7 @@ class write_op final : public sm::machine<write_op> {
   i32 probe_ = -1;  ///< the descent is a probe for the neighbour of this pinned leaf
   leaf_cookie* near_ = nullptr;
   bool near_tried_ = false;
+  bool leaves_sparse_ = false;
   bool shortcut_ = false;  ///< pinned are root and leaf only, not what is between them
   page_ref need_, suspect_;
   i32 need_parent_ = -1;

@@ -85,13 +85,16 @@ void write_planner::touch_runs(write_plan& out, page_addr map, const std::vector
 void write_planner::compute(write_plan& out) {
   out.clear();
   bytes_ = pages_ = 0;
+  only_deletes_ = op_.items_.size() > 1 &&
+                  std::all_of(op_.items_.begin(), op_.items_.end(),
+                              [](const write_item& i) { return i.kind == change::DELETE; });
   out.converts = ctx_.engine.uses_feature(feature_slotted_2);
   same_counts_ = false;
   for (pinned_page& p : op_.pins_) {
     p.inserts = p.deletes = p.summed = p.added_bytes = p.longest_key = p.wanted = p.target = 0;
     p.longest_record = p.stored_bytes = p.cost = p.erased_bytes = 0;
     p.first_fits = true;
-    p.rewritten = false;
+    p.rewritten = p.merges = false;
     p.content_version = p.d->content_version;
   }
   if (!place_items(out)) return;

@@ -29,6 +29,7 @@ class write_planner {
   /// RETURNS: how many of them give the parent a separator.
   u32 plan_new_pages(write_plan& out, pinned_page& p, u32 inserts, u32 added, u32 longest);
   void plan_merges(write_plan& out, pinned_page& leaf, u32 erased_bytes);
+  void plan_merge_behind(write_plan& out, pinned_page& leaf);
   /// A page of which nothing closer is known.
   void touch(u64 bytes) {
     bytes_ += bytes;
@@ -57,6 +58,7 @@ class write_planner {
   write_op& op_;
   context& ctx_;
   u64 bytes_ = 0, pages_ = 0;
+  bool only_deletes_ = false;  ///< nothing but deletes, of several records
   bool same_counts_ = false;  ///< the only change replaces a value by one of its length
 };
 

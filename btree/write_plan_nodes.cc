@@ -179,8 +179,40 @@ void write_planner::plan_leaf(write_plan& out, pinned_page& p) {
     if (n.has_high_fence()) free_fence(out, n.high_fence());
     plan_unlink(p);
     ++op_.pins_[static_cast<u32>(p.parent)].deletes;
+  } else if (op_.leaves_sparse_) {
+    return;
   } else if (op_.items_.size() == 1) {
     plan_merges(out, p, p.erased_bytes);
+  } else if (only_deletes_) {
+    plan_merge_behind(out, p);
+  }
+}
+
+/// One merge of a leaf that a batch of deletes leaves sparse, when all of them are done. With which
+/// neighbour, and whether they fit, only ACT knows: each page is claimed as a whole.
+void write_planner::plan_merge_behind(write_plan& out, pinned_page& p) {
+  const node_view n(p.d->reader());
+  if (!is_sparse(n, p.erased_bytes)) return;
+  pinned_page& parent = op_.pins_[static_cast<u32>(p.parent)];
+  const node_view up = p.t->view(*parent.d);
+  const u32 i = slot_in(up, p.d);
+  for (u32 j : {i + 1, i - 1}) {
+    if (j >= up.count()) continue;
+    cache::descriptor* other = ctx_.pages.find_resident(up.child(j));
+    if (other == nullptr) continue;
+    const node_view o(other->reader());
+    u32 erased = p.erased_bytes;
+    for (const pinned_page& q : op_.pins_)
+      if (q.d == other) erased += q.deletes < o.count() ? q.erased_bytes : 0;
+    const u32 both = n.used_bytes() + o.used_bytes();
+    if (both - std::min(both, erased) > most_merged(j > i ? n : o)) continue;
+    free_later(out, j > i ? other->addr : p.d->addr);
+    free_fence(out, (j > i ? o : n).low_fence());
+    out.merges = p.merges = true;
+    log(whole_page(std::max(n.size(), o.size())));
+    if (p.t->counted) log(sums_cost(up, 1));
+    ++parent.deletes;
+    return;
   }
 }
 

@@ -309,6 +309,26 @@ void write_applier::merge_upwards(tree& t, resident_path& path) {
   }
 }
 
+/// After a batch of deletes: leaves only, one merge for each that the plan has claimed one for.
+void write_applier::merge_behind() {
+  i32 last = -1;
+  for (const write_item& item : op_.items_) {
+    if (op_.derailed_) return;
+    // A long key need not have met the separators that lead to its leaf by now.
+    if (item.leaf == last || item.probe() != nullptr) continue;
+    last = item.leaf;
+    if (!op_.pins_[static_cast<u32>(item.leaf)].merges) continue;
+    resident_path path;
+    if (!resolve(item, path) || path.height == 1) continue;
+    if (!is_pinned(*item.t, *path.page[1])) continue;  // a comparator contradicts itself
+    if (!is_sparse(node_view(path.page[0]->reader()), 0)) continue;
+    const u32 slot = path.slot[1];
+    bool merged = slot + 1 < node_view(path.page[1]->reader()).count() && merge_pair(path, 0, slot);
+    if (!merged && slot > 0) merged = merge_pair(path, 0, slot - 1);
+    if (merged && path.height == 2) pull_up(*item.t, path);
+  }
+}
+
 /// Merges children `left_slot` and `left_slot + 1` of path.page[level + 1] if both are resident and
 /// small enough.
 bool write_applier::merge_pair(resident_path& path, u32 level, u32 left_slot) {

@@ -222,7 +222,7 @@ result<recovery_result> recover(sm::reactor& loop, io::device& dev, volume& v, u
   r.last = w->last;
   // Groups beyond the last may have been durable, and damage of the log looks like a torn tail.
   // Pages of theirs that reached home would fit nothing: their numbers are never used again, so
-  // that such a page is known for what it is. The number behind them is nobody's: as the last one of
+  // that such a page is known for what it is. The number behind them is nobody's: as the last of
   // an opening that writes no group it stands for all that was recovered.
   r.next_lsn = r.last + area.blocks() + 2;
   r.anything = true;

@@ -188,29 +188,39 @@ DOCTEST_TEST_CASE("a leaf that is being filled from its end does not merge") {
 
 DOCTEST_TEST_CASE("the space comes back when all but every n-th record is deleted") {
   for (u64 n : {3, 4, 5, 9})
-    for (bool counted : {false, true}) {
-      DOCTEST_CAPTURE(n);
-      pleach::store s = open_memory(64 * mib, 32 * mib);
-      pleach::tree_options o{4096};
-      o.digest = counted;
-      pleach::tree t;
-      require_ok(s.run(s.create_tree("t", o, t)));
-      std::vector<u64> order = ascending();
-      order.resize(6000);
-      std::shuffle(order.begin(), order.end(), std::mt19937_64(base_seed()));
-      for (u64 i : order) require_ok(s.run(t.put(numbered(i), bytes_of(i, value_bytes), ordered)));
-      for (u64 i = 0; i < order.size(); ++i)
-        if (i % n != 0) require_ok(s.run(t.del(numbered(i), nullptr, ordered)));
-      const pleach::check_report r = require_clean(s);
-      // Two pages are the catalogue's and, often, the root's.
-      DOCTEST_CHECK(r.leaf_bytes_used * 100 / r.leaf_bytes >= 40);
-      DOCTEST_CHECK(counter_of(s, "tree.merges") > 20);
-      DOCTEST_CHECK(counter_of(s, "log.credit_overruns") == 0);
-      u64 found = 0;
-      std::string v;
-      for (u64 i = 0; i < order.size(); ++i) found += s.run(t.get(numbered(i), v)).ok();
-      DOCTEST_CHECK(found == (order.size() + n - 1) / n);
-    }
+    for (u64 batch : {1, 7, 500})
+      for (bool counted : {false, true}) {
+        DOCTEST_CAPTURE(n);
+        DOCTEST_CAPTURE(batch);
+        pleach::store s = open_memory(64 * mib, 32 * mib);
+        pleach::tree_options o{4096};
+        o.digest = counted;
+        pleach::tree t;
+        require_ok(s.run(s.create_tree("t", o, t)));
+        std::vector<u64> order = ascending();
+        order.resize(6000);
+        std::shuffle(order.begin(), order.end(), std::mt19937_64(base_seed()));
+        for (u64 i : order)
+          require_ok(s.run(t.put(numbered(i), bytes_of(i, value_bytes), ordered)));
+        pleach::batch b(s);
+        for (u64 i = 0; i < order.size(); ++i) {
+          if (i % n == 0) continue;
+          b.del(t, numbered(i));
+          if (b.size() < batch && i + 1 < order.size()) continue;
+          require_ok(s.run(b.commit(ordered)));
+          b.clear();
+        }
+        if (b.size() != 0) require_ok(s.run(b.commit(ordered)));
+        const pleach::check_report r = require_clean(s);
+        // Two pages are the catalogue's and, often, the root's.
+        DOCTEST_CHECK(r.leaf_bytes_used * 100 / r.leaf_bytes >= 40);
+        DOCTEST_CHECK(counter_of(s, "tree.merges") > 20);
+        DOCTEST_CHECK(counter_of(s, "log.credit_overruns") == 0);
+        u64 found = 0;
+        std::string v;
+        for (u64 i = 0; i < order.size(); ++i) found += s.run(t.get(numbered(i), v)).ok();
+        DOCTEST_CHECK(found == (order.size() + n - 1) / n);
+      }
 }
 
 DOCTEST_TEST_CASE("windows of read-ahead grow with a cold scan and shrink with a cached one") {

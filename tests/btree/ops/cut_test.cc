@@ -437,6 +437,28 @@ DOCTEST_TEST_CASE("a full store: a range goes without space, and gives its own b
   require_ok(s.run(t.upsert(of.key(200), bytes_of(1, 60))));
 }
 
+DOCTEST_TEST_CASE(
+    "leaves that are half full go whole, and do not come into the one that is trimmed") {
+  constexpr u64 records = 4000;
+  for (bool fixed : {false, true}) {
+    DOCTEST_CAPTURE(fixed);
+    pleach::store s = open_memory(64 * mib, 32 * mib);
+    const shape of{.records = records, .fixed = fixed, .height = 2};
+    pleach::tree t = make(s, of);
+    fill(s, t, of);
+    for (u64 i = 0; i < records; ++i)
+      if (i % 2 != 0) require_ok(s.run(t.del(of.key(i), nullptr, pleach::durability::ordered)));
+    const u64 before = counter_of(s, "tree.deletes");
+    u64 removed = 0;
+    require_ok(s.run(t.delete_range(of.key(records / 10), of.key(records * 9 / 10), removed)));
+    DOCTEST_CHECK(removed == records * 8 / 10 / 2);
+    const u64 trimmed = counter_of(s, "tree.deletes") - before;
+    DOCTEST_MESSAGE(trimmed << " of " << removed << " records were trimmed");
+    DOCTEST_CHECK(trimmed < removed / 8);
+    require_clean(s);
+  }
+}
+
 DOCTEST_TEST_CASE("bounds that are too long, closed trees, read-only stores, dropped trees") {
   scratch_file f("cut");
   format(f.path, 64 * mib, 4 * mib);
