@@ -21,6 +21,7 @@ void read_op::prepare(tree& t, seek mode, cbytes key, const sink& to, leaf_cooki
   rightmost_ = mode == seek::LAST;
   key_ = key;
   bounded_ = false;
+  bound_ = {};
   to_ = to;
   near_ = near;
   near_tried_ = passed_ = hinted_ = false;

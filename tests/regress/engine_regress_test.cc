@@ -44,6 +44,31 @@ DOCTEST_TEST_CASE("before the empty key there is nothing; it was called a corrup
   DOCTEST_CHECK(f.run(read) == errc::not_found);
 }
 
+DOCTEST_TEST_CASE("a read without a bound forgets that of the one before; it was called too long") {
+  fixture f(1, 64, 4 << 20);
+  btree::tree& longest = f.create("longest", 1);
+  btree::tree_record rec{};
+  rec.state = btree::TREE_LIVE;
+  rec.order = btree::ORDER_BYTES;
+  rec.node_blocks = 1;
+  rec.key_bytes = 1;
+  btree::write_op create;
+  create.prepare(*f.store->catalogue, change::CREATE_TREE, as_bytes("fixed"),
+                 {reinterpret_cast<const std::byte*>(&rec), sizeof rec}, nullptr, true);
+  DOCTEST_REQUIRE(f.run(create) == errc::ok);
+  btree::tree& fixed = f.open("fixed");
+  DOCTEST_REQUIRE(f.put(fixed, "a", "12345678") == errc::ok);
+  const std::string bound(5000, 'z');
+  std::string value;
+  btree::read_op read;
+  read.prepare(longest, seek::AT_LEAST, as_bytes("a"), {nullptr, &value, nullptr});
+  read.bound(as_bytes(bound));
+  DOCTEST_CHECK(f.run(read) == errc::not_found);
+  read.reset();
+  read.prepare(fixed, seek::EXACT, as_bytes("a"), {nullptr, &value, nullptr});
+  DOCTEST_CHECK(f.run(read) == errc::ok);
+}
+
 DOCTEST_TEST_CASE(
     "the smallest log takes splits on every level of a tree; single puts were too large") {
   fixture f(1, 32, 4 << 20);
