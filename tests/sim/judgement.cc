@@ -76,6 +76,8 @@ bool run::excused(const slot& s, errc code) const {
   // Others write to the tree meanwhile; or it became empty, but kept its height.
   if (code == errc::not_empty) return s.kind == job::BULK;
   if (!failing()) return false;
+  // What a failed flush has lost is found out by who reads it before the engine hears of the flush.
+  if (code == errc::corrupt) return config_.trouble == trouble_kind::FLUSH;
   return code == errc::failed || code == errc::outcome_unknown || code == errc::io ||
          code == errc::device_gone || code == errc::device_full;
 }
