@@ -27,7 +27,7 @@ namespace pleach::btree {
   X(DOWN, NOWAIT, AGAIN, ADMIT, LOAD, KEY, CLEANUP) \
   X(AGAIN, WAIT, DOWN)                              \
   X(ADMIT, WAIT, DOWN)                              \
-  X(LOAD, WAIT, LOADED, CLEANUP)                    \
+  X(LOAD, WAIT, LOADED)                             \
   X(LOADED, NOWAIT, DOWN, AGAIN, CLEANUP)           \
   X(KEY, WAIT, KEY, KEY_READ)                       \
   X(KEY_READ, NOWAIT, DOWN, AGAIN, CLEANUP)         \

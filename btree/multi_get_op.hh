@@ -58,7 +58,7 @@ class lookup_list {
   X(DOWN, NOWAIT, AGAIN, ADMIT, LOAD, LONG, CLEANUP) \
   X(AGAIN, WAIT, DOWN)                               \
   X(ADMIT, WAIT, DOWN)                               \
-  X(LOAD, WAIT, LOADED, EXTENT, CLEANUP)             \
+  X(LOAD, WAIT, LOADED, EXTENT)                      \
   X(LOADED, NOWAIT, DOWN, CLEANUP)                   \
   X(EXTENT, WAIT, EXTENT_READ)                       \
   X(EXTENT_READ, NOWAIT, DOWN, CLEANUP)              \

@@ -81,8 +81,8 @@ struct value_range {
   X(INIT, NOWAIT, DOWN, CLEANUP)                             \
   X(DOWN, NOWAIT, RESTART, ADMIT, LOAD, KEY, FOUND, CLEANUP) \
   X(RESTART, WAIT, DOWN, CLEANUP)                            \
-  X(ADMIT, WAIT, DOWN, CLEANUP)                              \
-  X(LOAD, WAIT, LOADED, CLEANUP)                             \
+  X(ADMIT, WAIT, DOWN)                                       \
+  X(LOAD, WAIT, LOADED)                                      \
   X(LOADED, NOWAIT, DOWN, RESTART, CLEANUP)                  \
   X(KEY, WAIT, KEY, KEY_READ, CLEANUP)                       \
   X(KEY_READ, NOWAIT, DOWN, CLEANUP)                         \
