@@ -1,9 +1,7 @@
 // Bugs that the simulation found, each by itself: what broke, in one small case.
-#include <list>
-
 #include "btree/count_op.hh"
 #include "btree/multi_get_op.hh"
-#include "tests/support/sim_store.hh"
+#include "tests/regress/cancel_sweep.hh"
 #include "txn/log_area.hh"
 
 namespace pleach {
@@ -272,17 +270,6 @@ struct lookup final : btree::lookup_list {
   errc outcome = errc::busy;
 };
 
-/// Holds all frames that may be granted and are not.
-struct frame_hog {
-  explicit frame_hog(core& c) : quota(c.pages->grants()) {
-    DOCTEST_REQUIRE(quota.take(held, nobody, static_cast<u64>(quota.available())));
-  }
-  ~frame_hog() { quota.give_back(held); }
-  sm::quota& quota;
-  store_layer::wait_op nobody;
-  sm::claim held;
-};
-
 DOCTEST_TEST_CASE(
     "a leaf is freed while those who are on their way to it wait for frames; they loaded it all "
     "the same, and read what had been deleted") {
@@ -296,11 +283,7 @@ DOCTEST_TEST_CASE(
     f.home();
     image = f.device->current();
   }
-  io::sim_environment env;
-  auto opened =
-      core::open(env, std::make_unique<io::sim_device>(env, image), {.cache_bytes = 4 << 20}, "t");
-  DOCTEST_REQUIRE(opened);
-  fixture f(std::move(*opened));
+  fixture f(image);
   btree::tree& t = f.open("t");
   const std::string first = numbered(0), last = numbered(records - 1);
   std::string value;
@@ -330,10 +313,12 @@ DOCTEST_TEST_CASE(
   f.store->loop.start(batch);
   DOCTEST_REQUIRE(f.store->loop.poll());  // it has its frames, and waits for the leaf
   {
-    frame_hog hog(*f.store);
+    const hog all(*f.store, held::GRANTS);
     for (sm::op* o :
          {static_cast<sm::op*>(&get), static_cast<sm::op*>(&count), static_cast<sm::op*>(&many)})
       f.store->loop.start(*o);
+    DOCTEST_REQUIRE(f.store->loop.poll());
+    DOCTEST_REQUIRE((all.blocks(get) && all.blocks(count) && all.blocks(many)));
     DOCTEST_REQUIRE(f.store->loop.run_until(batch));
   }
   DOCTEST_CHECK(batch.out.code == errc::ok);
@@ -345,23 +330,6 @@ DOCTEST_TEST_CASE(
   DOCTEST_CHECK(count.counted() == 0);
   DOCTEST_CHECK(wanted.outcome == errc::not_found);
 }
-
-/// Holds all log credit that can be had.
-struct credit_hog {
-  explicit credit_hog(txn::engine& e) : engine(e) {
-    for (u64 n = e.largest_credit(); n > 64; n /= 2) {
-      while (engine.take_credit(held.emplace_back(), nobody, n)) {
-      }
-      engine.give_back(held.back());  // the one that would wait
-    }
-  }
-  ~credit_hog() {
-    for (sm::claim& c : held) engine.give_back(c);
-  }
-  txn::engine& engine;
-  store_layer::wait_op nobody;
-  std::list<sm::claim> held;
-};
 
 DOCTEST_TEST_CASE(
     "a delete that was to empty its leaf finds another record there; it merged the leaf instead, "
@@ -383,7 +351,7 @@ DOCTEST_TEST_CASE(
   del.prepare(t, change::DELETE, as_bytes(lone), {}, nullptr, false);
   {
     // Both have their plans when there is credit for them.
-    credit_hog hog(*f.store->engine);
+    const hog all(*f.store, held::CREDIT);
     f.store->loop.start(put);
     f.store->loop.start(del);
     DOCTEST_REQUIRE(f.store->loop.poll());

@@ -33,6 +33,14 @@ struct fixture {
     DOCTEST_REQUIRE(opened);
     store = *opened;
   }
+  /// Of what is on the device.
+  explicit fixture(const io::sim_image& image) {
+    auto dev = std::make_unique<io::sim_device>(env, image);
+    device = dev.get();
+    auto opened = core::open(env, std::move(dev), {.cache_bytes = 4 << 20}, "test");
+    DOCTEST_REQUIRE(opened);
+    store = *opened;
+  }
   /// `close_it`: false: it is the caller's to close, or to abandon.
   explicit fixture(std::shared_ptr<core> opened, bool close_it = true)
       : store(std::move(opened)), closes(close_it) {}
