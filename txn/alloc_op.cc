@@ -32,6 +32,15 @@ cache::descriptor* bitmap_in(space_claim& c, page_addr addr) {
 
 }  // namespace
 
+/// The bitmap that was waited for may be another group's: others have moved the cursor, or found
+/// that the group is full, meanwhile.
+void alloc_op::load(page_ref bitmap) {
+  cache::page_cache& pages = engine_->impl_->pages;
+  if (loading_ != nullptr && loading_->addr == bitmap.addr) return;
+  if (loading_ != nullptr) pages.unpin(*loading_);
+  loading_ = pages.pin(bitmap);
+}
+
 sm::step alloc_op::tick(phase p) noexcept {
   engine_state& e = *engine_->impl_;
   space_table& space = e.space;
@@ -81,7 +90,7 @@ sm::step alloc_op::tick(phase p) noexcept {
           if (!space.may_hold(group_, need.blocks)) continue;
           cache::descriptor* d = bitmap_in(*claim_, space.bitmap(group_).addr);
           if (d == nullptr) {
-            if (loading_ == nullptr) loading_ = e.pages.pin(space.bitmap(group_));
+            load(space.bitmap(group_));
             if (loading_->state != cache::page_state::RESIDENT) return go(LOAD);
             d = loading_;
           }

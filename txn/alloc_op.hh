@@ -23,6 +23,8 @@ class alloc_op final : public sm::machine<alloc_op> {
   sm::step tick(phase p) noexcept;
 
  private:
+  void load(page_ref bitmap);
+
   engine* engine_ = nullptr;
   space_claim* claim_ = nullptr;
   std::span<const space_need> needs_;

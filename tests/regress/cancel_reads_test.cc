@@ -145,7 +145,7 @@ DOCTEST_TEST_CASE("sums and selects that meet damage, and of a dropped tree") {
   t.dropped = false;
 }
 
-DOCTEST_TEST_CASE("a select of a damaged large value looks twice, then says so") {
+DOCTEST_TEST_CASE("a select and a delete of a damaged large value look twice, then say so") {
   io::sim_image image;
   page_addr run;
   {
@@ -163,9 +163,15 @@ DOCTEST_TEST_CASE("a select of a damaged large value looks twice, then says so")
   fixture f(image);
   btree::aggregate_op op;
   std::string key, value;
-  op.prepare_select(f.open("t"), 0, key, &value);
+  btree::tree& t = f.open("t");
+  op.prepare_select(t, 0, key, &value);
   DOCTEST_CHECK(f.run(op) == errc::corrupt);
   DOCTEST_CHECK(op.bad_page() == run);
+  btree::write_op del;
+  key = "key";
+  del.prepare(t, change::DELETE, as_bytes(key), {}, &value, false);
+  DOCTEST_CHECK(f.run(del) == errc::corrupt);
+  DOCTEST_CHECK(del.bad_page() == run);
 }
 
 DOCTEST_TEST_CASE("a multi-get of a dropped tree, and one that meets damage") {

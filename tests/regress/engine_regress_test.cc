@@ -1,4 +1,5 @@
 // Bugs that the simulation found, each by itself: what broke, in one small case.
+#include "be/space_policy.hh"
 #include "btree/count_op.hh"
 #include "btree/multi_get_op.hh"
 #include "tests/regress/cancel_sweep.hh"
@@ -361,6 +362,63 @@ DOCTEST_TEST_CASE(
   DOCTEST_REQUIRE(f.store->loop.run_until(del));
   DOCTEST_CHECK(del.out.code == errc::ok);
   DOCTEST_CHECK(stats.merges == 0);
+}
+
+/// Marks all blocks of group 0 as used.
+void fill_first_group(io::sim_image& image, u64 group_blocks) {
+  const page_addr at(bitmap_block(0, group_blocks), 1);
+  alignas(16) std::byte room[block_bytes];
+  const bytes page(room);
+  image.read(at.block() * block_bytes, page);
+  DOCTEST_REQUIRE(unstamp(page, at, header_of(room).store_id, nullptr));
+  std::fill(room + bitmap_payload_offset, std::end(room), std::byte{0xff});
+  const u64 seed = page_seed(header_of(room).store_id, at, header_of(room).generation);
+  stamp(page, page_sum(page, seed), 1);
+  image.write(at.block() * block_bytes, page);
+}
+
+DOCTEST_TEST_CASE(
+    "two writes look for space in a full group, and one finds out first; the other one took its "
+    "bitmap for that of the next group") {
+  io::sim_image image;
+  u64 group_blocks;
+  {
+    io::sim_environment env;
+    auto dev = std::make_unique<io::sim_device>(env, io::sim_image(u64{300} << 20));
+    io::sim_device* device = dev.get();
+    store_layer::format_spec spec;
+    spec.log_bytes = 64 * block_bytes;
+    spec.uuid[0] = 1;
+    DOCTEST_REQUIRE(core::format(env, *dev, spec));
+    auto opened = core::open(env, std::move(dev), {.cache_bytes = 4 << 20}, "test");
+    DOCTEST_REQUIRE(opened);
+    fixture f(std::move(*opened), false);
+    f.create("t", 1);
+    f.trees.clear();
+    group_blocks = f.store->engine->vol().super.group_blocks;
+    device->on_event = [&](io::sim_device& d) { image = d.durable(); };
+    DOCTEST_REQUIRE(f.store->close());
+  }
+  fill_first_group(image, group_blocks);
+  fixture f(image);
+  btree::tree& t = f.open("t");
+  const std::string keys[] = {"a", "b"}, value(9000, 'v');
+  btree::write_op puts[2];
+  for (u32 i = 0; i < 2; ++i) {
+    puts[i].prepare(t, change::PUT, as_bytes(keys[i]), as_bytes(value), nullptr, false);
+    f.store->loop.start(puts[i]);
+  }
+  for (btree::write_op& put : puts) {
+    DOCTEST_REQUIRE(f.store->loop.run_until(put));
+    DOCTEST_CHECK(put.out.code == errc::ok);
+  }
+  for (const std::string& key : keys) {
+    std::string found;
+    btree::read_op get;
+    get.prepare(t, seek::EXACT, as_bytes(key), {nullptr, &found, nullptr});
+    DOCTEST_CHECK(f.run(get) == errc::ok);
+    DOCTEST_CHECK(found == value);
+  }
 }
 
 DOCTEST_TEST_CASE(
