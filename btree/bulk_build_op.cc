@@ -116,6 +116,7 @@ sm::step bulk_build_op::look() {
 
 /// So that what cannot be committed is refused before it is written.
 sm::step bulk_build_op::root() {
+  if (draft_->tree_->dropped) return fail(errc::tree_closed);
   root_ = draft_->tree_->ctx->pages.pin(draft_->tree_->root);
   if (root_->state == cache::page_state::LOADING) return wait_in(root_->waiters, LOOKED);
   return go(LOOKED);

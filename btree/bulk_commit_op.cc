@@ -85,6 +85,7 @@ sm::step bulk_commit_op::built() {
 }
 
 sm::step bulk_commit_op::load() {
+  if (draft_->tree_->dropped) return fail(errc::tree_closed);
   root_ = draft_->tree_->ctx->pages.pin(draft_->tree_->root);
   if (root_->state == cache::page_state::LOADING) return wait_in(root_->waiters, LOADED);
   return go(LOADED);

@@ -127,6 +127,7 @@ sm::step read_op::down() {
   }
   cache::descriptor* d = held_;
   if (d == nullptr) {
+    if (tree_->dropped) return fail(errc::tree_closed);  // its root may be gone
     opening_ = tree_->ctx->opening;
     d = pages.find_resident(tree_->root);
     if (d == nullptr) return absent(tree_->root);
@@ -264,11 +265,13 @@ sm::step read_op::move_to_fence(const node_view& leaf) {
 
 /// The right link of a B-link tree (Lehman and Yao 1981), as a hint: trusted only where the leaf
 /// that it names is there, and begins where this one ends. While leaves are read ahead a descent is
-/// needed: it meets the parent, which names them.
+/// needed: it meets the parent, which names them. So it is while branches that were cut off are
+/// there: a leaf left of one names one of its leaves, which looks as it did.
 /// RETURNS: the leaf behind this one, or null.
 cache::descriptor* read_op::by_hint(const node_view& leaf) {
   const page_ref hint = leaf.right_hint();
   if (!hint.addr || (ahead_ != nullptr && ahead_->window() != 0)) return nullptr;
+  if (tree_->ctx->cut_branches != 0) return nullptr;
   cache::descriptor* d = tree_->ctx->pages.find_resident(hint);
   if (d == nullptr || d->header().tree_id != tree_->id) return nullptr;
   const node_view n = tree_->view(*d);

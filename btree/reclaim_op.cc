@@ -28,6 +28,7 @@ sm::step reclaim_op::tick(phase p) noexcept {
   context& c = *tree_->ctx;
   switch (p) {
     case INIT:
+      tree_->ctx->cut_branches += record_.state == TREE_CUT;
       return go(ADMIT);
     case ADMIT: {
       u64 pages = 16 + leaves_per_step;
@@ -61,6 +62,7 @@ sm::step reclaim_op::tick(phase p) noexcept {
     case CLEANUP:
       give_back();
       if (is_ok(out.code)) out.code = remove_op_.out.code;
+      c.cut_branches -= record_.state == TREE_CUT && is_ok(out.code);
       out.lsn = std::max(out.lsn, remove_op_.out.lsn);
       remove_op_.reset();
       return go(DONE);

@@ -52,6 +52,8 @@ struct context {
   /// Longest run of a value; a longer value has a map. Tests make it short.
   u32 max_run_blocks = max_page_blocks;
   u64 batch_units_hint = 0;  ///< frames that the last batch needed
+  /// Holders (cut_op.hh) that are not reclaimed yet: what hangs on them may still be in memory.
+  u32 cut_branches = 0;
   /// Of the program, by name. Filled before the first tree is opened, and left alone.
   std::map<std::string, registered_order, std::less<>> orders{};
   sm::gate gate{

@@ -214,6 +214,7 @@ sm::step write_op::down() {
         if (p.restructured()) return start_again(ctx_->stats.restart_stale);
     const i32 probe = probe_;
     const u32 item = next_item_;
+    if (probe < 0 && items_[item].t->dropped) return fail(errc::tree_closed);  // its root may go
     tree* t;
     const page_ref next = probe_ >= 0 ? next_beside(t) : next_to_item(t);
     if (!next.addr) {
@@ -258,6 +259,7 @@ void write_op::read_ahead() {
   u64 spare = grant_.amount - pinned_units_ - need_.addr.blocks();
   u64 last = std::min<u64>(items_.size(), next_item_ + 1ull + read_ahead_items);
   for (u64 i = next_item_ + 1ull; i < last; ++i) {
+    if (items_[i].t->dropped) return;
     page_ref ref = items_[i].t->root;
     cache::descriptor* d;
     while ((d = pages.find_resident(ref)) != nullptr) {

@@ -1,6 +1,10 @@
 // Bugs that the simulation found, each by itself: what broke, in one small case.
+#include <list>
+#include <vector>
+
 #include "be/space_policy.hh"
 #include "btree/count_op.hh"
+#include "btree/cut_op.hh"
 #include "btree/multi_get_op.hh"
 #include "tests/regress/cancel_sweep.hh"
 #include "txn/log_area.hh"
@@ -419,6 +423,74 @@ DOCTEST_TEST_CASE(
     DOCTEST_CHECK(f.run(get) == errc::ok);
     DOCTEST_CHECK(found == value);
   }
+}
+
+/// What a cut has told; and with each transaction of it, a read that goes on from `last`.
+struct cut_watch {
+  struct step {
+    btree::read_op read;
+    std::string found;
+    std::size_t gone;  ///< ranges when it began
+  };
+  static void tell(void* datum, lsn_t, cbytes low, const cbytes* high) {
+    auto& w = *static_cast<cut_watch*>(datum);
+    w.gone.emplace_back(as_text(low), high == nullptr ? std::string(1, '\xff') : as_text(*high));
+    step& s = w.steps.emplace_back();
+    s.gone = w.gone.size();
+    s.read.prepare(w.t, seek::AFTER, as_bytes(w.last), {&s.found, nullptr, nullptr});
+    w.t.ctx->loop.start(s.read);
+  }
+  void check(step& s) {
+    DOCTEST_REQUIRE(t.ctx->loop.run_until(s.read));
+    DOCTEST_REQUIRE(s.read.out.code == errc::ok);
+    for (std::size_t i = 0; i < s.gone; ++i)
+      DOCTEST_REQUIRE(!(gone[i].first <= s.found && s.found < gone[i].second));
+  }
+  btree::tree& t;
+  std::string last;
+  std::vector<std::pair<std::string, std::string>> gone = {};
+  std::list<step> steps = {};
+};
+
+DOCTEST_TEST_CASE(
+    "a branch is cut off right of a leaf in another one; scans went on into it by the leaf's right "
+    "link") {
+  constexpr u32 records = 700;
+  auto key = [](u32 i) { return numbered(i) + std::string(900, 'k'); };
+  io::sim_image image;
+  {
+    fixture f(1, 256, 8 << 20);
+    btree::tree& t = f.create("t", 1, btree::node_format_slotted_2,
+                              btree::TREE_NO_PREFIX | btree::TREE_NO_TRUNCATION);
+    for (u32 i = 0; i < records; ++i) DOCTEST_REQUIRE(f.put(t, key(i), "v") == errc::ok);
+    DOCTEST_REQUIRE(t.height_hint >= 5);
+    f.home();
+    image = f.device->current();
+  }
+  u64 cuts = 0, hints = 0;
+  for (u32 i = 0; i + 1 < records; i += 3) {
+    DOCTEST_CAPTURE(i);
+    fixture f(image);
+    btree::tree& t = f.open("t");
+    btree::count_op all;  // everything is in memory then
+    all.prepare(t, {}, nullptr);
+    DOCTEST_REQUIRE(f.run(all) == errc::ok);
+    const std::string last = key(i), from = last + "+", to = key(std::min(i + 90, records - 1));
+    const cbytes bound = as_bytes(to);
+    u64 removed = 0;
+    cut_watch watch{t, last};
+    btree::cut_op cut(*f.store->ctx);
+    cut.prepare(t, *f.store->catalogue, as_bytes(from), &bound, removed, {.durable = false});
+    cut.tell({&cut_watch::tell, &watch});
+    f.store->loop.start(cut);
+    DOCTEST_REQUIRE(f.store->loop.run_until(cut));
+    for (cut_watch::step& s : watch.steps) watch.check(s);
+    DOCTEST_CHECK(cut.out.code == errc::ok);
+    cuts += f.store->ctx->stats.cuts;
+    hints += f.store->ctx->stats.right_hints;
+  }
+  DOCTEST_CHECK(cuts > records / 3);
+  DOCTEST_CHECK(hints > 0);
 }
 
 DOCTEST_TEST_CASE(
