@@ -212,6 +212,10 @@ sm::step write_op::plan() {
     if (e != edited::SAME && e != edited::ANEW) return end_unchanged(e);
   }
   write_planner(*this).compute(plan_);
+  if (plan_.merges && !of_one_item() && plan_.credit > ctx_->engine.largest_credit() / 2) {
+    leaves_sparse_ = true;  // merges are no reason to refuse a batch
+    write_planner(*this).compute(plan_);
+  }
   if (plan_.stale) return start_again(ctx_->stats.restart_stale);
   if (shortcut_ && is_ok(plan_.verdict) && !leaf_alone(plan_)) {
     ++ctx_->stats.cookie_misses;

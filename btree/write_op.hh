@@ -150,10 +150,11 @@ struct pinned_page {
   tree* t = nullptr;
   i32 parent = -1;  ///< index of the pinned parent, -1 for a root
   u8 level = 0;
-  bool probed : 1 = false;     ///< its neighbour path is pinned
-  bool rewritten : 1 = false;  ///< a key does not share the node's prefix
-  bool first_fits : 1 = true;  ///< the first change needs no new page
-  bool merges : 1 = false;     ///< behind a batch of deletes
+  bool probed : 1 = false;        ///< its neighbour path is pinned
+  bool rewritten : 1 = false;     ///< a key does not share the node's prefix
+  bool first_fits : 1 = true;     ///< the first change needs no new page
+  bool merges : 1 = false;        ///< behind a batch of deletes
+  bool merges_right : 1 = false;  ///< with the node right of it, not left
   u64 content_version = 0;    ///< as seen by the last plan
   u64 structure_version = 0;  ///< as seen by the descent
   u32 inserts = 0,

@@ -209,6 +209,7 @@ void write_planner::plan_merge_behind(write_plan& out, pinned_page& p) {
     free_later(out, j > i ? other->addr : p.d->addr);
     free_fence(out, (j > i ? o : n).low_fence());
     out.merges = p.merges = true;
+    p.merges_right = j > i;
     log(whole_page(std::max(n.size(), o.size())));
     if (p.t->counted) log(sums_cost(up, 1));
     ++parent.deletes;

@@ -317,15 +317,16 @@ void write_applier::merge_behind() {
     // A long key need not have met the separators that lead to its leaf by now.
     if (item.leaf == last || item.probe() != nullptr) continue;
     last = item.leaf;
-    if (!op_.pins_[static_cast<u32>(item.leaf)].merges) continue;
+    const pinned_page& planned = op_.pins_[static_cast<u32>(item.leaf)];
+    if (!planned.merges) continue;
     resident_path path;
     if (!resolve(item, path) || path.height == 1) continue;
     if (!is_pinned(*item.t, *path.page[1])) continue;  // a comparator contradicts itself
     if (!is_sparse(node_view(path.page[0]->reader()), 0)) continue;
     const u32 slot = path.slot[1];
-    bool merged = slot + 1 < node_view(path.page[1]->reader()).count() && merge_pair(path, 0, slot);
-    if (!merged && slot > 0) merged = merge_pair(path, 0, slot - 1);
-    if (merged && path.height == 2) pull_up(*item.t, path);
+    const bool right = planned.merges_right;
+    if (right ? slot + 1 == node_view(path.page[1]->reader()).count() : slot == 0) continue;
+    if (merge_pair(path, 0, right ? slot : slot - 1) && path.height == 2) pull_up(*item.t, path);
   }
 }
 
