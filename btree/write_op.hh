@@ -342,7 +342,7 @@ class write_op final : public sm::machine<write_op> {
   i32 probe_ = -1;  ///< the descent is a probe for the neighbour of this pinned leaf
   leaf_cookie* near_ = nullptr;
   bool near_tried_ = false;
-  bool leaves_sparse_ = false;
+  bool leaves_sparse_ = false;  ///< see `leave_sparse`; or merges would make a batch too large
   bool shortcut_ = false;  ///< pinned are root and leaf only, not what is between them
   page_ref need_, suspect_;
   i32 need_parent_ = -1;

@@ -188,8 +188,8 @@ void write_planner::plan_leaf(write_plan& out, pinned_page& p) {
   }
 }
 
-/// One merge of a leaf that a batch of deletes leaves sparse, when all of them are done. With which
-/// neighbour, and whether they fit, only ACT knows: each page is claimed as a whole.
+/// One merge of a leaf that a batch of deletes leaves sparse, when all of them are done. Whether
+/// both fit then, and how much is rewritten, only ACT knows: a whole page is claimed.
 void write_planner::plan_merge_behind(write_plan& out, pinned_page& p) {
   const node_view n(p.d->reader());
   if (!is_sparse(n, p.erased_bytes)) return;
