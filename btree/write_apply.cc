@@ -334,6 +334,7 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
     }
   }
   const cbytes stored = item.stored();
+  u32 whole = 0;  ///< records of the leaf before it is split
   for (u32 round = 0;; ++round) {
     if (derailed(*item.t, round < 4 * max_height)) return give_back_value(item, flags);
     cache::descriptor& d = *path.page[0];
@@ -343,8 +344,10 @@ void write_applier::insert_or_replace(write_item& item, resident_path& path) {
     room there = place != 0
                      ? room::NOW
                      : room_for_insert(n, stored, length, extras.size, &place, hole_near(d));
-    // Only a leaf that the plan has pages for, and once: its halves take what they can.
-    if (there == room::AFTER_COMPACTION && round == 0 &&
+    // Only a leaf that the plan has pages for, and once, even if its ancestors have to make room
+    // first: its halves take what they can.
+    if (round == 0) whole = n.count();
+    if (there == room::AFTER_COMPACTION && n.count() == whole &&
         splits_instead(n, item.stored(), length + extras.size) && planned(d) != nullptr)
       there = room::NONE;
     if (there == room::NONE) {
