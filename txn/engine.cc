@@ -30,6 +30,7 @@ errc check_root(cbytes page) {
   return sane ? errc::ok : errc::corrupt;
 }
 
+/// Nothing refers to the new size yet: a failure leaves all as it was.
 status resize_device(sm::reactor& loop, io::device& dev, u64 bytes) {
   struct resize {
     io::request r;
@@ -43,7 +44,7 @@ status resize_device(sm::reactor& loop, io::device& dev, u64 bytes) {
   status s = loop.run_while([](void* p) { return !static_cast<resize*>(p)->done; }, &one);
   PLEACH_ASSERT(s);
   if (one.r.code != errc::ok) return fail(one.r.code);
-  return flush_device(loop, dev);
+  return {};
 }
 
 /// Runs an op to its end from blocking code.
@@ -453,6 +454,10 @@ status engine::grow(u64 new_bytes) {
   if (e.dev.size() < blocks << block_shift) {
     if (!e.dev.limit().resizable) return pleach::fail(errc::device_full);
     if (status s = resize_device(e.loop, e.dev, blocks << block_shift); !s) return s;
+    if (status s = flush_device(e.loop, e.dev); !s) {
+      e.fail(s.error());  // pages written before may be lost with it
+      return s;
+    }
   }
   if (e.vol.super.blocks < blocks)
     if (status s = e.write_grown_superblocks(blocks); !s) return s;

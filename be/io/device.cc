@@ -89,7 +89,19 @@ void device::queue(request& r) {
       break;
   }
   ++in_flight_;
+  if (r.kind == request_kind::FLUSH) {
+    if (flushing_) return flushes_waiting_.push_back(r);
+    flushing_ = true;
+  }
   start(r);
+}
+
+/// Gives `r` the outcome of a flush (I4 of device.hh), and the next one its turn.
+void device::flush_ended(request& r) {
+  if (flush_error_ == errc::ok) flush_error_ = r.code;
+  r.code = flush_error_;
+  flushing_ = !flushes_waiting_.empty();
+  if (flushing_) start(flushes_waiting_.pop_front());
 }
 
 void device::complete(request& r, i64 raw) {
@@ -117,6 +129,7 @@ void device::complete(request& r, i64 raw) {
       r.code = r.kind == request_kind::READ ? errc::truncated : errc::io;
     }
   }
+  if (r.kind == request_kind::FLUSH) flush_ended(r);
   (r.kind == request_kind::READ ? stats_.read_bytes : stats_.written_bytes) +=
       is_transfer(r) ? r.progress : 0;
   if (r.code != errc::ok) ++stats_.errors;

@@ -8,13 +8,15 @@
 // outcome one meaning: EINTR and EAGAIN are resubmitted; a short transfer goes on with the
 // remainder; end of file inside a read is `truncated`; ENOSPC/EDQUOT `device_full`; ENODEV/ENXIO
 // `device_gone`; all else `io`. Reads that fail with EIO are retried `read_retries` times. Writes
-// and flushes are never retried here.
+// and flushes are never retried here, and once a flush has failed no later one succeeds: what the
+// first was to make durable may be lost, and the kernel reports that to one of them only.
 //
 // I1 A request and its buffers belong to the caller (a frame, the log) and live until `done` has
 //    run.
 // I2 Offsets, lengths and addresses are multiples of `limits().alignment`: asserted, because some
 //    file systems accept misaligned direct I/O silently.
 // I3 `done` runs from `reap()` only, never inside `submit` or `queue`.
+// I4 One flush at a time is on its way, so none can succeed because of another one that failed.
 #pragma once
 
 #include <sys/uio.h>
@@ -33,7 +35,7 @@ enum class request_kind : u8 { READ, WRITE, FLUSH, DISCARD, RESIZE };
 struct request {
   request_kind kind = request_kind::READ;
   bool durable = false;  ///< WRITE: durable on completion, by itself only (RWF_DSYNC / FUA)
-  u64 offset = 0;        ///< bytes; RESIZE: the new size
+  u64 offset = 0;        ///< bytes; RESIZE: the new size, durable with the next flush
   u64 length = 0;        ///< bytes, the sum over the vector
   /// Either one buffer ...
   std::byte* data = nullptr;
@@ -94,6 +96,13 @@ class device : public sm::poller {
   limits limits_;
   statistics stats_;
   u32 in_flight_ = 0;
+
+ private:
+  void flush_ended(request& r);
+
+  list<request, &request::link> flushes_waiting_;  ///< for the one that is on its way
+  bool flushing_ = false;
+  errc flush_error_ = errc::ok;  ///< of the first flush that failed
 };
 
 enum class backend : u8 { AUTO, URING, THREADS };

@@ -160,9 +160,7 @@ class thread_device final : public device {
     if (file_.block_device) return -EOPNOTSUPP;
     struct stat st;
     if (fstat(file_.fd, &st) != 0) return -errno;
-    if (int rc = reserve_space(file_.fd, static_cast<u64>(st.st_size), r.offset); rc != 0)
-      return rc;
-    return fsync(file_.fd) == 0 ? 0 : -errno;
+    return reserve_space(file_.fd, static_cast<u64>(st.st_size), r.offset);
   }
 
   opened_file file_;

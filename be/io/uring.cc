@@ -11,8 +11,6 @@
 // I1 `queued_` holds what has no SQE yet: requests before attach, and those beyond `depth`.
 // I2 At most `depth` requests are in the kernel, so the completion queue (2 x depth) does not
 //    overflow.
-// I3 `request::slot` is the stage: TRANSFER, then for RESIZE the fsync that makes the new size
-//    durable.
 #include <fcntl.h>
 #include <liburing.h>
 #include <sys/eventfd.h>
@@ -29,8 +27,6 @@
 namespace pleach::io {
 
 namespace {
-
-enum stage : u32 { STAGE_FIRST = 0, STAGE_SYNC = 1 };
 
 bool has_needed_ops(io_uring& ring) {
   io_uring_probe* probe = io_uring_get_probe_ring(&ring);
@@ -95,10 +91,7 @@ class uring_device final : public device {
   u32 reap() override;
 
  private:
-  void start(request& r) override {
-    r.slot = STAGE_FIRST;
-    queued_.push_back(r);
-  }
+  void start(request& r) override { queued_.push_back(r); }
   void prepare(io_uring_sqe& sqe, request& r);
   void prepare_transfer(io_uring_sqe& sqe, request& r);
   void prepare_resize(io_uring_sqe& sqe, request& r);
@@ -168,7 +161,6 @@ bool uring_device::enter_kernel() {
 }
 
 void uring_device::prepare(io_uring_sqe& sqe, request& r) {
-  if (r.slot == STAGE_SYNC) return io_uring_prep_fsync(&sqe, target(), 0);
   switch (r.kind) {
     case request_kind::READ:
     case request_kind::WRITE:
@@ -241,19 +233,11 @@ u32 uring_device::reap() {
 void uring_device::finish(request& r, int res) {
   if (r.kind == request_kind::RESIZE) {
     if (file_.block_device) return complete(r, -EOPNOTSUPP);
-    if (r.slot == STAGE_FIRST) {
-      if (res == -EOPNOTSUPP || (res == 0 && r.offset < file_.size)) {
-        ++stats_.system_calls;
-        res = ftruncate(file_.fd, static_cast<off_t>(r.offset)) == 0 ? 0 : -errno;
-      }
-      if (res == 0) {
-        r.slot = STAGE_SYNC;
-        queued_.push_back(r);
-        return;
-      }
-    } else if (res == 0) {
-      file_.size = r.offset;
+    if (res == -EOPNOTSUPP || (res == 0 && r.offset < file_.size)) {
+      ++stats_.system_calls;
+      res = ftruncate(file_.fd, static_cast<off_t>(r.offset)) == 0 ? 0 : -errno;
     }
+    if (res == 0) file_.size = r.offset;
   }
   complete(r, res);
 }

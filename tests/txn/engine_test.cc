@@ -166,6 +166,36 @@ DOCTEST_TEST_CASE("growth: more room, and it survives") {
   DOCTEST_CHECK(compare(w, all.at(w.eng->recovered())) == "");
 }
 
+DOCTEST_TEST_CASE("growth whose flush fails stops the store: it may have lost written pages") {
+  world_options o;
+  oracle all;
+  io::sim_image image = world::formatted(o);
+  {
+    world w(o);
+    DOCTEST_REQUIRE(w.mount(image) == errc::ok);
+    all.begin(w.eng->recovered());
+    {
+      workload load(w, all, 9);
+      DOCTEST_REQUIRE(load.run(150));
+    }
+    w.dev->faults.hook = [](const io::request& r, u64) {
+      io::fault what;
+      if (r.kind == io::request_kind::FLUSH) what = {io::fault::ERROR, 5};
+      return what;
+    };
+    DOCTEST_CHECK(w.eng->grow(8 << 20).error() == errc::io);
+    w.dev->faults.hook = nullptr;
+    DOCTEST_CHECK(w.eng->health() == errc::failed);
+    tx_op t(w, all, {}, 1);
+    DOCTEST_CHECK(w.run(t) == errc::failed);
+    image = w.dev->durable();
+  }
+  world w(o);
+  DOCTEST_REQUIRE(w.mount(image) == errc::ok);
+  DOCTEST_CHECK(w.eng->recovered() >= all.acked);
+  DOCTEST_CHECK(compare(w, all.at(w.eng->recovered())) == "");
+}
+
 DOCTEST_TEST_CASE(
     "a failed write or flush stops the store; what was acknowledged is there after reopening") {
 #ifdef PLEACH_PLANTED_BUGS

@@ -76,7 +76,24 @@ DOCTEST_TEST_CASE("writes and flushes that fail are not tried again") {
   DOCTEST_CHECK(t.d.flush() == errc::io);
   DOCTEST_CHECK(t.dev.starts() == 2);
   DOCTEST_CHECK(t.dev.stats().errors == 2);
-  DOCTEST_CHECK(t.d.flush() == errc::ok);
+}
+
+DOCTEST_TEST_CASE("flushes go one after the other; behind one that failed none succeeds") {
+  for (u64 which = 0; which < 3; ++which) {
+    DOCTEST_CAPTURE(which);
+    rig t;
+    t.plan(FLUSHES, {fault::ERROR, EIO}, which);
+    // Each starts when those before it have ended.
+    t.dev.on_event = [&](sim_device& dev) { DOCTEST_CHECK(dev.starts() <= t.d.done().size() + 1); };
+    for (u32 i = 0; i < 3; ++i) t.d.queue(t.d.make(request_kind::FLUSH, 0));
+    t.d.drain();
+    DOCTEST_CHECK(t.dev.starts() == 3);
+    for (u64 i = 0; i < 3; ++i)
+      DOCTEST_CHECK(t.d.done()[i]->code == (i < which ? errc::ok : errc::io));
+    DOCTEST_CHECK(t.fired() == 1);
+    DOCTEST_CHECK(t.d.fill(0, 4096, 1) == errc::ok);
+    DOCTEST_CHECK(t.d.flush() == errc::io);
+  }
 }
 
 DOCTEST_TEST_CASE("each errno has one meaning") {
