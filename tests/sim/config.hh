@@ -58,6 +58,11 @@ struct key_rules {
   u16 order = 1, flags = 0;
 };
 
+/// RETURNS: where what is kept by tree has that of the tree with this name.
+inline u32 index_of(const std::string& tree) {
+  return static_cast<u32>(tree.back() - '0') % 8;
+}
+
 struct config {
   u64 seed = 0;
   u64 volume_bytes = 0, log_blocks = 0;
@@ -104,6 +109,10 @@ struct config {
   u32 clean_close_per_mille = 200;
   trouble_kind trouble = trouble_kind::NONE;
 
+  /// Bytes of a value that an editor may store: that of one run.
+  u64 longest_edit() const {
+    return (max_run_blocks != 0 ? max_run_blocks : max_page_blocks) * u64{block_bytes};
+  }
   static config draw(u64 seed, hint h);
   std::string words() const;
 };

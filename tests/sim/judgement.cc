@@ -213,26 +213,6 @@ void run::finish_drop(slot& s) {
   launch(s, s.reclaim);
 }
 
-void run::finish_range(slot& s) {
-  const errc code = s.cut->out.code;
-  const std::string what =
-      fmt::format("the range from {} to {} in {}", printable(s.from), printable(s.to), s.tree);
-  if (code == errc::cancelled || code == errc::timed_out) ++totals_.cancelled;
-  if (code != errc::ok && (code == errc::no_space || !excused(s, code)))
-    violation(fmt::format("{}: {} (page {})", what, name_of(code), s.cut->bad_page().block()));
-  if (code == errc::ok && !s.left.empty() && !s.changes_nothing)
-    violation(fmt::format("{}: {} is still there", what, printable(*s.left.begin())));
-  if (s.removed > s.erased || (code == errc::ok && s.removed != s.erased))
-    violation(fmt::format("{}: {} records are gone, it says {}", what, s.erased, s.removed));
-  if (code == errc::ok && s.durable) {
-    if (core_->engine->reached(txn::watermark::DURABLE) < s.cut->out.lsn)
-      violation(what + ": acknowledged before it was durable");
-    if (!dying_) model_.acked = std::max(model_.acked, s.cut->out.lsn);
-  }
-  totals_.ranges += code == errc::ok;
-  release(s);
-}
-
 void run::finish_read(slot& s) {
   refresh();
   errc code = s.read.out.code;

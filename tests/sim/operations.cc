@@ -1,4 +1,4 @@
-// The operations of a run: drawn and started.
+// The operations of a run: started, with what draws.cc gives them.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -14,185 +14,10 @@ std::string text_of(btree::change k) {
   return names[static_cast<u32>(k)];
 }
 
-/// The next key of a stream, or, as often, one that has been.
-std::string run::draw_of_stream() {
-  u64 k = random_.below(config_.streams);
-  u64 most = config_.key_space / config_.streams;
-  u64 n = random_.chance(500) ? streams_[k]++ % most : random_.below(streams_[k] % most + 1);
-  return config_.key_shape == 5 ? fmt::format("{:06}.{}", n, k) : fmt::format("{}/{:06}", k, n);
-}
-
-/// Key `n` of groups that share more than nodes hold of them, and differ behind it; among them
-/// short ones, such that begin many others, cut around 1 KiB, and such of several blocks.
-std::string run::long_key(u64 n) const {
-  static constexpr u32 shared[] = {1100, 1500, 2047, 3000};
-  const u64 group = n % config_.long_groups, i = n / config_.long_groups;
-  std::string s(shared[group], static_cast<char>('a' + group));
-  if (i % 13 == 5) return s.substr(0, 1021 + i % 7);
-  if (i % 11 == 7) return s.substr(0, 3) + fmt::format("{:04}", i);
-  s += fmt::format("{:05}", i);
-  if (i % 7 == 3) s.append(i * 37 % (i % 3 == 0 ? 20'000 : 1500), '~');
-  return s;
-}
-
-std::string run::draw_key() {
-  if (config_.streams != 0) return draw_of_stream();
-  u64 n = random_.below(config_.key_space);
-  switch (config_.key_shape) {
-    case 9:
-      return long_key(n);
-    case 7: {
-      if (n % 3 == 0) return std::string(40, 'z') + static_cast<char>(n / 3);
-      std::string s(n / 3, 'a');
-      for (u64 i = 0; i < s.size(); ++i) s[i] = static_cast<char>('a' + i % 3);
-      return s;
-    }
-    case 0:
-      return fmt::format("key{:06}", n);
-    case 1:
-      return n == 0 ? "" : fmt::format("{}", n * 7919 % 10007);
-    case 2:
-      return std::string(60 + n % 40, 'p') + fmt::format("{:05}", n);
-    case 3: {
-      u64 w = mix64(n + 1);
-      std::string s(reinterpret_cast<const char*>(&w), 8);
-      return s.substr(0, 1 + w % 8) + fmt::format("{}", n);
-    }
-    case 8:  // neighbours differ at their end only: separators are long, and trees high
-      return fmt::format("{:03}{}{:02}", n / 64, std::string(220, 'k'), n % 64);
-    default: {
-      u32 most = config_.max_node_blocks >= 4 ? 900 : 300;
-      std::string s = fmt::format("{:04}", n);
-      s.append(mix64(n) % most, static_cast<char>('a' + n % 26));
-      return s;
-    }
-  }
-}
-
-namespace {
-u32 index_of(const std::string& tree) {
-  return static_cast<u32>(tree.back() - '0') % 8;
-}
-}  // namespace
-
 /// What the user's flags of a record with this value are, if they are stated at all: then every
 /// read can check them.
 static u8 flags_for(std::string_view value) {
   return static_cast<u8>(hash64(as_bytes(value)) % 3 == 0 ? 0 : hash64(as_bytes(value)) >> 8);
-}
-
-bool run::flags_stated(const btree::tree& t) const {
-  return config_.record_flags_per_mille != 0 && !t.fixed_leaves;
-}
-
-fixed_lengths run::lengths_of(const std::string& tree) const {
-  return config_.lengths[index_of(tree)];
-}
-
-bool run::takes_long_keys(const std::string& tree) const {
-  return !order_of(tree).reversed && lengths_of(tree).key == 0;
-}
-
-u32 run::longest_key(const std::string& tree) const {
-  return order_of(tree).reversed ? inline_key_bytes : longest_key_bytes;
-}
-
-/// `key` as something to begin or to end at in the tree, which need not be a key of it.
-std::string run::sought_in(const std::string& tree, std::string key) const {
-  if (key.size() <= inline_key_bytes || takes_long_keys(tree)) return key;
-  return key.substr(key.size() - inline_key_bytes);
-}
-
-/// Where a range or a search begins or ends: a key; of long ones also what they begin with, and
-/// what goes on behind them.
-std::string run::draw_edge(const std::string& tree) {
-  std::string key = draw_key();
-  if (config_.long_groups != 0) {
-    const u64 how = random_.below(8);
-    if (how == 0) key.resize(random_.below(key.size() + 1));
-    if (how == 1) key.resize(std::min(key.size(), 1022 + random_.below(5)));
-    if (how == 2) key += static_cast<char>(random_.below(2) * '+');
-  }
-  return sought_in(tree, std::move(key));
-}
-
-/// The end of what is too long tells keys apart, and what is too short goes on. A tree with a
-/// comparator takes no empty key.
-std::string run::shaped(const std::string& tree, std::string key) const {
-  if (key.empty() && order_of(tree).reversed) key = "0";
-  const u32 length = lengths_of(tree).key;
-  if (length == 0) return sought_in(tree, std::move(key));
-  if (key.size() > length) return key.substr(key.size() - length);
-  key.resize(length, 'x');
-  return key;
-}
-
-/// A wave that shrinks takes neighbours one after the other, so that leaves become sparse, and
-/// empty.
-bool run::draw_erase() {
-  if (full_) return random_.chance(800);
-  bool shrinking = config_.wave != 0 && (in_cycle_ / config_.wave) % 2 == 1;
-  return random_.chance(shrinking ? 900 : config_.delete_per_mille);
-}
-
-std::string run::draw_present_key(const std::string& tree) {
-  const history::tree_history& t = history_.tree(tree);
-  auto at = t.upper_bound(random_.chance(700) ? erased_ : draw_key());
-  for (u32 tries = 0; tries < 200; ++tries) {
-    if (at == t.end()) at = t.begin();
-    if (at == t.end()) break;
-    if (!at->second.empty() && at->second.back().value) return erased_ = at->first;
-    ++at;
-  }
-  return shaped(tree, draw_key());
-}
-
-value_t run::draw_value(const std::string& tree) {
-  value_t v{random_.next() | 1, 0};
-  u32 quarter = config_.max_node_blocks * 1000;
-  if (config_.large_per_mille != 0 && random_.chance(config_.large_per_mille) &&
-      lengths_of(tree).value == 0) {
-    v.length = static_cast<u32>(random_.below(config_.large_bytes));
-    return v;
-  }
-  switch (config_.value_class) {
-    case 0:
-      v.length = static_cast<u32>(random_.below(40));
-      break;
-    case 1:
-      v.length = 20 + static_cast<u32>(random_.below(280));
-      break;
-    case 2:
-      v.length = static_cast<u32>(random_.below(quarter));
-      break;
-    case 3:
-      v.length = random_.chance(400) ? quarter + static_cast<u32>(random_.below(24 << 10))
-                                     : static_cast<u32>(random_.below(300));
-      break;
-    case 6: {
-      static constexpr u32 tenths[] = {3, 5, 9, 10, 11, 1000};
-      u32 node = config_.max_node_blocks * block_bytes;
-      u32 size = node * tenths[random_.below(random_.chance(200) ? 6 : 5)] / 10;
-      v.length =
-          random_.chance(800) ? static_cast<u32>(random_.below(20)) : std::min(size, 400u << 10);
-      break;
-    }
-    case 5:
-      v.length = 500 + static_cast<u32>(random_.below(12 << 10));
-      break;
-    default:
-      v.length = random_.chance(30)    ? static_cast<u32>(random_.below(100 << 10))
-                 : random_.chance(100) ? static_cast<u32>(random_.below(8 << 10))
-                                       : static_cast<u32>(random_.below(200));
-  }
-  if (const u32 fixed = lengths_of(tree).value; fixed != 0) v.length = fixed;
-  return v;
-}
-
-run::open_tree* run::draw_tree(std::string& name) {
-  name = "tree" + std::to_string(random_.below(config_.trees));
-  auto it = trees_.find(name);
-  return it == trees_.end() || it->second.closing || it->second.loading ? nullptr : &it->second;
 }
 
 void run::start_one() {
@@ -247,10 +72,8 @@ void run::start_upgrade(slot& s) {
 
 btree::verdict run::store_again(void* datum, cbytes, std::string& value) {
   run& r = *static_cast<run*>(datum);
-  const u64 most =
-      (r.config_.max_run_blocks ? r.config_.max_run_blocks : max_page_blocks) * u64{block_bytes};
   // A patch goes over the very value that it has read.
-  const bool may = value.size() <= most && r.config_.patch_per_mille == 0;
+  const bool may = value.size() <= r.config_.longest_edit() && r.config_.patch_per_mille == 0;
   return may && r.edit_random_.chance(500) ? btree::verdict::STORE : btree::verdict::KEEP;
 }
 
@@ -314,11 +137,10 @@ void run::start_write(slot& s) {
     s.decision = edit_random_.chance(200) ? rare[edit_random_.below(2)]
                  : erase                  ? btree::verdict::ERASE
                                           : btree::verdict::STORE;
-    const u64 most =
-        (config_.max_run_blocks ? config_.max_run_blocks : max_page_blocks) * u64{block_bytes};
-    s.expected = s.decision == btree::verdict::FAIL                       ? errc::callback_failed
-                 : s.decision == btree::verdict::STORE && v.length > most ? errc::value_too_large
-                                                                          : errc::ok;
+    s.expected = s.decision == btree::verdict::FAIL ? errc::callback_failed
+                 : s.decision == btree::verdict::STORE && v.length > config_.longest_edit()
+                     ? errc::value_too_large
+                     : errc::ok;
   }
   bool patches = config_.patch_per_mille != 0 && !erase && !s.modifies && s.expected == errc::ok &&
                  s.before && s.before->length != 0 && lengths_of(s.tree).value == 0 &&
@@ -519,67 +341,6 @@ void run::start_read(slot& s) {
   }
   s.ahead.forget();
   launch(s, s.read);
-}
-
-/// Nobody else writes in the range meanwhile: so the model knows what goes. High trees are
-/// preferred: they have branches.
-/// RETURNS: false: not now.
-bool run::start_range(slot& s) {
-  if (order_of(s.tree).reversed) return false;
-  u64 present = 0;
-  for (const auto& [key, versions] : history_.tree(s.tree))
-    present += !versions.empty() && versions.back().value;
-  if (present < config_.key_space / 3 && range_random_.chance(700)) return false;
-  s.from = range_random_.chance(150) ? "" : shaped(s.tree, draw_edge(s.tree));
-  s.to = range_random_.chance(150) ? "" : shaped(s.tree, draw_edge(s.tree));
-  if (!s.to.empty() && s.to < s.from && range_random_.chance(900)) std::swap(s.from, s.to);
-  if (range_random_.chance(200)) s.from += "+";
-  const bool truncates = range_random_.chance(150);
-  if (truncates) s.from = s.to = "";
-  auto lock = locks_.lower_bound({s.tree, s.from});
-  if (lock != locks_.end() && lock->first == s.tree && (s.to.empty() || lock->second < s.to))
-    return false;
-  for (auto& other : slots_)
-    if (other->kind == job::RANGE && other->tree == s.tree) return false;
-  open_tree& t = trees_.at(s.tree);
-  ++t.users;
-  s.kind = job::RANGE;
-  s.erased = 0;
-  s.left.clear();
-  for (const auto& [key, versions] : history_.tree(s.tree))
-    if (s.in_range(s.tree, key) && !versions.empty() && versions.back().value) s.left.insert(key);
-  btree::cut_op::options o;
-  o.durable = s.durable;
-  o.hold = !truncates;
-  if (truncates || range_random_.chance(200))
-    o.leaves = 1 + static_cast<u32>(range_random_.below(btree::cut_op::max_leaves));
-  if (range_random_.chance(100)) o.steps = 1 + range_random_.below(4);
-  s.changes_nothing = o.steps < 100;  // it may end with something left
-  s.cut = std::make_unique<btree::cut_op>(*core_->ctx);
-  const cbytes bound = as_bytes(s.to);
-  s.cut->prepare(*t.t, *core_->catalogue, as_bytes(s.from), s.to.empty() ? nullptr : &bound,
-                 s.removed, o);
-  s.of = this;
-  s.cut->tell({&run::erased, &s});
-  launch(s, *s.cut);
-  return true;
-}
-
-/// A transaction of the range's operation: what it deletes is gone with its group.
-void run::erased(void* datum, lsn_t lsn, cbytes low, const cbytes* high) {
-  slot& s = *static_cast<slot*>(datum);
-  run& r = *s.of;
-  transaction& step = r.model_.begin();
-  step.lsn = lsn;
-  auto from = s.left.lower_bound(std::string(as_text(low)));
-  auto to = high == nullptr ? s.left.end() : s.left.lower_bound(std::string(as_text(*high)));
-  for (auto key = from; key != to; ++key) {
-    step.effects.push_back({effect::ERASE, s.tree, *key, {}});
-    r.history_.begin_write(s.tree, *key, std::nullopt, step.number);
-    ++s.erased;
-  }
-  s.left.erase(from, to);
-  r.history_.finish(step, true, r.clock_);
 }
 
 void run::start_create(slot& s) {
