@@ -5,7 +5,6 @@
 #include <functional>
 #include <vector>
 
-#include "btree/verify.hh"
 #include "tests/support/sim_store.hh"
 
 namespace pleach {
@@ -109,15 +108,6 @@ inline io::sim_image filled(u32 records, u16 leaf_format = btree::node_format_sl
     DOCTEST_REQUIRE(f.put(t, numbered(i), std::string(i % 50 == 7 ? 9000 : 200, 'v')) == errc::ok);
   f.home();
   return f.device->current();
-}
-
-inline void check_sound(core& c) {
-  std::string found;
-  btree::verifier v(
-      *c.ctx, [&](std::string where, std::string what) { found += where + ": " + what + "\n"; },
-      [](u64, u64) { return true; });
-  DOCTEST_CHECK(v.run());
-  DOCTEST_CHECK(found == "");
 }
 
 #define SPINNER_PHASES(X)      \

@@ -72,8 +72,7 @@ DOCTEST_TEST_CASE("an upgrade, cancelled: another one goes on, and all leaves ar
   cancel_in_all_ways(image, make);
   fixture f(1, 64, 4 << 20);
   btree::tree& t = f.create("u", 1, btree::node_format_slotted);
-  for (u32 i = 0; i < 600; ++i)
-    DOCTEST_REQUIRE(f.put(t, numbered(i), std::string(200, 'v')) == errc::ok);
+  f.fill(t, 600, std::string(200, 'v'));
   upgrade first, second;
   first.op.prepare(t, first.leaves, first.converted);
   f.store->loop.start(first.op);
@@ -120,8 +119,7 @@ DOCTEST_TEST_CASE("an upgrade and an edit of all records of a tree that is dropp
   t.dropped = false;
 
   // In the middle.
-  for (u32 i = 0; i < 600; ++i)
-    DOCTEST_REQUIRE(f.put(t, numbered(i), std::string(200, 'v')) == errc::ok);
+  f.fill(t, 600, std::string(200, 'v'));
   btree::upgrade_op later;
   later.prepare(t, leaves, converted);
   f.store->loop.start(later);

@@ -130,8 +130,7 @@ DOCTEST_TEST_CASE(
 DOCTEST_TEST_CASE("a copy of a leaf that was merged away is not current; cursors went on with it") {
   fixture f(1, 128, 4 << 20);
   btree::tree& t = f.create("t", 1);
-  for (u32 i = 0; i < 400; ++i)
-    DOCTEST_REQUIRE(f.put(t, numbered(i), std::string(100, 'v')) == errc::ok);
+  f.fill(t, 400, std::string(100, 'v'));
   std::vector<std::byte> room(block_bytes);
   u32 stale = 0;
   for (u32 i = 0; i < 399; ++i) {
@@ -283,8 +282,7 @@ DOCTEST_TEST_CASE(
   {
     fixture f(1, 64, 4 << 20);
     btree::tree& t = f.create("t", 1);
-    for (u32 i = 0; i < records; ++i)
-      DOCTEST_REQUIRE(f.put(t, numbered(i), std::string(100, 'v')) == errc::ok);
+    f.fill(t, records, std::string(100, 'v'));
     f.home();
     image = f.device->current();
   }
@@ -344,7 +342,7 @@ DOCTEST_TEST_CASE(
   const btree::tree_statistics& stats = f.store->ctx->stats;
   const std::string small(100, 'v'), large(700, 'v');
   // A leaf that is full to three fifths, and one with a record that would make it too full.
-  for (u32 i = 0; i < 21; ++i) DOCTEST_REQUIRE(f.put(t, numbered(i), small) == errc::ok);
+  f.fill(t, 21, small);
   u32 records = 21;
   while (stats.splits == 0) DOCTEST_REQUIRE(f.put(t, numbered(records++), large) == errc::ok);
   for (u32 i = 20; i + 1 < records; ++i) DOCTEST_REQUIRE(f.erase(t, numbered(i)) == errc::ok);

@@ -5,7 +5,6 @@
 
 #include "btree/cut_op.hh"
 #include "btree/value_read_op.hh"
-#include "btree/verify.hh"
 #include "tests/support/sim_store.hh"
 
 namespace pleach {
@@ -33,15 +32,6 @@ std::shared_ptr<core> opened(io::sim_environment& env, const io::sim_image& imag
   auto store = core::open(env, std::move(dev), {.cache_bytes = 8 << 20}, "test");
   DOCTEST_REQUIRE(store);
   return *store;
-}
-
-void check_sound(core& c) {
-  std::string found;
-  btree::verifier v(
-      *c.ctx, [&](std::string where, std::string what) { found += where + ": " + what + "\n"; },
-      [](u64, u64) { return true; });
-  DOCTEST_CHECK(v.run());
-  DOCTEST_CHECK(found == "");
 }
 
 u64 records_of(btree::tree& t) {

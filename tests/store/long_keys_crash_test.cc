@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "btree/cut_op.hh"
-#include "btree/verify.hh"
 #include "tests/support/sim_store.hh"
 
 namespace pleach {
@@ -81,16 +80,6 @@ model records_of(fixture& f, btree::tree& t) {
   return all;
 }
 
-void require_clean(fixture& f) {
-  std::string problems;
-  btree::verifier v(
-      *f.store->ctx,
-      [&](std::string where, std::string what) { problems += where + ": " + what + "; "; },
-      [](u64, u64) { return true; });
-  DOCTEST_REQUIRE(v.run());
-  DOCTEST_REQUIRE_MESSAGE(problems.empty(), problems);
-}
-
 /// What the device holds after a power cut, and how many steps were acknowledged before it.
 struct cut_image {
   io::sim_image image;
@@ -122,14 +111,14 @@ void check(const cut_image& c, const std::vector<step>& steps, const model& befo
   const model found = records_of(f, t);
   const bool range = c.done < steps.size() && steps[c.done].kind == step::RANGE;
   DOCTEST_REQUIRE((found == before || found == after || (range && between(found, before, after))));
-  require_clean(f);
+  check_sound(*f.store);
   if (!works_on) return;
   // All can be deleted, and put again.
   for (const auto& r : found) DOCTEST_REQUIRE(f.erase(t, r.first) == errc::ok);
-  require_clean(f);
+  check_sound(*f.store);
   for (const auto& [k, v] : found) DOCTEST_REQUIRE(f.put(t, k, v) == errc::ok);
   DOCTEST_REQUIRE((records_of(f, t) == found));
-  require_clean(f);
+  check_sound(*f.store);
 }
 
 /// Runs the steps and cuts the power at events of the device, `per_mille` of them.

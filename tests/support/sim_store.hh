@@ -5,6 +5,7 @@
 
 #include "be/io/sim.hh"
 #include "btree/read_op.hh"
+#include "btree/verify.hh"
 #include "btree/write_op.hh"
 #include "store/core.hh"
 #include "store/wait_op.hh"
@@ -18,6 +19,19 @@ using store_layer::core;
 inline std::string numbered(u32 i) {
   std::string n = std::to_string(i);
   return "key" + std::string(6 - n.size(), '0') + n;
+}
+
+/// RETURNS: what the check finds, a line each.
+inline std::string problems_of(core& c) {
+  std::string found;
+  btree::verifier v(
+      *c.ctx, [&](std::string where, std::string what) { found += where + ": " + what + "\n"; },
+      [](u64, u64) { return true; });
+  DOCTEST_REQUIRE(v.run());
+  return found;
+}
+inline void check_sound(core& c) {
+  DOCTEST_CHECK(problems_of(c) == "");
 }
 
 struct fixture {
@@ -89,6 +103,10 @@ struct fixture {
     btree::write_op op;
     op.prepare(t, change::UPSERT, as_bytes(key), as_bytes(value), nullptr, false);
     return run(op);
+  }
+  /// Records 0, 1, ... with the same value.
+  void fill(btree::tree& t, u32 records, const std::string& value) {
+    for (u32 i = 0; i < records; ++i) DOCTEST_REQUIRE(put(t, numbered(i), value) == errc::ok);
   }
   /// All pages home.
   void home() {

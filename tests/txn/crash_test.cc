@@ -193,8 +193,7 @@ DOCTEST_TEST_CASE("a shorn sector is seen, or harmless: never wrong data") {
     std::vector<crash> crashes;
     {
       world w(o);
-      DOCTEST_REQUIRE(w.mount(world::formatted(o)) == errc::ok);
-      all.begin(w.eng->recovered());
+      DOCTEST_REQUIRE(w.mount(world::formatted(o), all) == errc::ok);
       w.dev->on_event = [&](io::sim_device& d) {
         if (crashes.size() >= 10 || !r.chance(30)) return;
         io::crash_policy p = random_policy(r);
@@ -232,8 +231,7 @@ DOCTEST_TEST_CASE("the chain: a good block of another past does not continue a l
   io::sim_image image = world::formatted(o);
   {
     world w(o);
-    DOCTEST_REQUIRE(w.mount(image) == errc::ok);
-    all.begin(w.eng->recovered());
+    DOCTEST_REQUIRE(w.mount(image, all) == errc::ok);
     workload load(w, all, 4);
     load.width = 1;
     DOCTEST_REQUIRE(load.run(8));
@@ -267,8 +265,7 @@ DOCTEST_TEST_CASE("a damaged block: refused if it was durable, dropped if nothin
   std::map<u64, lsn_t> last_of;  // log position -> group
   {
     world w(o);
-    DOCTEST_REQUIRE(w.mount(image) == errc::ok);
-    all.begin(w.eng->recovered());
+    DOCTEST_REQUIRE(w.mount(image, all) == errc::ok);
     workload load(w, all, 4);
     load.width = 1;
     load.ordered_per_mille = 0;
@@ -318,8 +315,7 @@ DOCTEST_TEST_CASE("garbage in the log never leads recovery out of bounds") {
   io::sim_image image = world::formatted(o);
   {
     world w(o);
-    DOCTEST_REQUIRE(w.mount(image) == errc::ok);
-    all.begin(w.eng->recovered());
+    DOCTEST_REQUIRE(w.mount(image, all) == errc::ok);
     workload load(w, all, 5);
     DOCTEST_REQUIRE(load.run(30));
     image = w.dev->durable();

@@ -18,8 +18,7 @@ DOCTEST_TEST_CASE("transactions, close, reopen") {
     io::sim_image image = world::formatted(o);
     for (u32 life = 0; life < 3; ++life) {
       world w(o);
-      DOCTEST_REQUIRE(w.mount(image) == errc::ok);
-      all.begin(w.eng->recovered());
+      DOCTEST_REQUIRE(w.mount(image, all) == errc::ok);
       DOCTEST_REQUIRE(compare(w, all.now) == "");
       {
         workload load(w, all, seed * 100 + life);
@@ -42,8 +41,7 @@ DOCTEST_TEST_CASE("a log of 32 blocks is gone round many times and never stops")
   world_options o;
   oracle all;
   world w(o);
-  DOCTEST_REQUIRE(w.mount(world::formatted(o)) == errc::ok);
-  all.begin(w.eng->recovered());
+  DOCTEST_REQUIRE(w.mount(world::formatted(o), all) == errc::ok);
   workload load(w, all, 3);
   load.width = 16;
   DOCTEST_REQUIRE(load.run(3000));
@@ -56,8 +54,7 @@ DOCTEST_TEST_CASE("an ordered commit becomes durable by itself, a durable one at
   world_options o;
   oracle all;
   world w(o);
-  DOCTEST_REQUIRE(w.mount(world::formatted(o)) == errc::ok);
-  all.begin(w.eng->recovered());
+  DOCTEST_REQUIRE(w.mount(world::formatted(o), all) == errc::ok);
   tx_op::plan p;
   p.creates = {1};
   p.durable = false;
@@ -77,8 +74,7 @@ DOCTEST_TEST_CASE("a full volume: no_space, then freeing makes room again, witho
   o.extra_cache = 1 << 20;
   oracle all;
   world w(o);
-  DOCTEST_REQUIRE(w.mount(world::formatted(o)) == errc::ok);
-  all.begin(w.eng->recovered());
+  DOCTEST_REQUIRE(w.mount(world::formatted(o), all) == errc::ok);
   u64 made = 0;
   for (;; ++made) {
     tx_op::plan p;
@@ -147,8 +143,7 @@ DOCTEST_TEST_CASE("growth: more room, and it survives") {
   io::sim_image image = world::formatted(o);
   {
     world w(o);
-    DOCTEST_REQUIRE(w.mount(image) == errc::ok);
-    all.begin(w.eng->recovered());
+    DOCTEST_REQUIRE(w.mount(image, all) == errc::ok);
     u64 before = *w.eng->count_free_blocks();
     DOCTEST_REQUIRE(w.eng->grow(8 << 20));
     DOCTEST_CHECK(*w.eng->count_free_blocks() == before + 1024);
@@ -172,8 +167,7 @@ DOCTEST_TEST_CASE("growth whose flush fails stops the store: it may have lost wr
   io::sim_image image = world::formatted(o);
   {
     world w(o);
-    DOCTEST_REQUIRE(w.mount(image) == errc::ok);
-    all.begin(w.eng->recovered());
+    DOCTEST_REQUIRE(w.mount(image, all) == errc::ok);
     {
       workload load(w, all, 9);
       DOCTEST_REQUIRE(load.run(150));
@@ -213,8 +207,7 @@ DOCTEST_TEST_CASE(
     io::sim_image image = world::formatted(o);
     {
       world w(o);
-      DOCTEST_REQUIRE(w.mount(image) == errc::ok);
-      all.begin(w.eng->recovered());
+      DOCTEST_REQUIRE(w.mount(image, all) == errc::ok);
       io::fault_rule rule;
       rule.kinds = k % 2 ? io::on(io::request_kind::WRITE) : io::on(io::request_kind::FLUSH);
       rule.at = k;

@@ -88,6 +88,12 @@ class world {
     attach(std::move(image));
     return open(read_only);
   }
+  /// The same; `all` begins with what was recovered.
+  errc mount(io::sim_image image, oracle& all) {
+    const errc code = mount(std::move(image));
+    if (code == errc::ok) all.begin(eng->recovered());
+    return code;
+  }
   errc open(bool read_only = false) {
     result<volume> v = read_volume(*loop, *dev);
     if (!v) return v.error();

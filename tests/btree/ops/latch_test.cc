@@ -15,7 +15,6 @@
 #include <memory>
 
 #include "be/base/random.hh"
-#include "btree/verify.hh"
 #include "tests/support/latch_checker.hh"
 #include "tests/support/sim_store.hh"
 
@@ -168,14 +167,6 @@ struct hooked {
     later_env = std::move(env);
     t = &f->open("t");
   }
-  void check_sound() {
-    u64 problems = 0;
-    btree::verifier v(
-        *f->store->ctx, [&](std::string, std::string) { ++problems; },
-        [](u64, u64) { return true; });
-    DOCTEST_REQUIRE(v.run());
-    DOCTEST_CHECK(problems == 0);
-  }
   ~hooked() { f.reset(); }
   std::unique_ptr<io::sim_environment> later_env;
 };
@@ -210,7 +201,7 @@ DOCTEST_TEST_CASE(
     DOCTEST_REQUIRE(e == (model.contains(key) ? errc::ok : errc::not_found));
     if (e == errc::ok) DOCTEST_REQUIRE(value == model[key]);
   }
-  h.check_sound();
+  check_sound(*h.f->store);
   const latch_counts& c = h.hooks.counts();
   DOCTEST_CHECK(c.refusals > 0);
   DOCTEST_CHECK(h.stats().merges + h.stats().unlinks > 20);
@@ -343,7 +334,7 @@ DOCTEST_TEST_CASE("a writer that is suspended over changes of its leaf sees them
   });
   DOCTEST_CHECK(s.splits > 0);
   DOCTEST_CHECK(s.check + s.stale == 1);
-  h.check_sound();
+  check_sound(*h.f->store);
 }
 
 DOCTEST_TEST_CASE("a cookie is found out by the structure version") {

@@ -4,7 +4,6 @@
 #include "btree/edit_all_op.hh"
 #include "btree/multi_get_op.hh"
 #include "btree/record_extras.hh"
-#include "btree/verify.hh"
 #include "tests/support/sim_store.hh"
 
 namespace pleach {
@@ -33,16 +32,6 @@ cache::descriptor& leaf_of(fixture& f, btree::tree& t, const std::string& key) {
   }
   DOCTEST_REQUIRE(d != nullptr);
   return *d;
-}
-
-std::string problems(fixture& f) {
-  std::string found;
-  btree::verifier v(
-      *f.store->ctx,
-      [&](std::string where, std::string what) { found += where + ": " + what + "\n"; },
-      [](u64, u64) { return true; });
-  DOCTEST_CHECK(v.run());
-  return found;
 }
 
 /// Turns a bit of a record in memory, and back at the end: its page must not go home like that.
@@ -110,17 +99,16 @@ void every_read_finds(fixture& f, btree::tree& t, const std::string& key, page_a
     DOCTEST_CHECK(f.run(op) == errc::corrupt);
   }
   DOCTEST_CHECK(f.store->ctx->stats.bad_sums == before + 6);
-  DOCTEST_CHECK(problems(f).find("differs from its checksum") != std::string::npos);
+  DOCTEST_CHECK(problems_of(*f.store).find("differs from its checksum") != std::string::npos);
 }
 
 DOCTEST_TEST_CASE("damage in memory is found by every read") {
   for (u16 flags : {btree::TREE_KEY_SUMS | btree::TREE_VALUE_SUMS, +btree::TREE_VALUE_SUMS}) {
     fixture f(1, 64, 4 << 20);
     btree::tree& t = create(f, "t", static_cast<u16>(flags));
-    for (u32 i = 0; i < 300; ++i)
-      DOCTEST_REQUIRE(f.put(t, numbered(i), std::string(100, 'v')) == errc::ok);
+    f.fill(t, 300, std::string(100, 'v'));
     DOCTEST_REQUIRE(f.put(t, numbered(150), std::string(9000, 'L')) == errc::ok);
-    DOCTEST_CHECK(problems(f) == "");
+    DOCTEST_CHECK(problems_of(*f.store) == "");
     for (u32 i : {30u, 150u}) {
       const std::string key = numbered(i);
       cache::descriptor& leaf = leaf_of(f, t, key);
@@ -136,7 +124,7 @@ DOCTEST_TEST_CASE("damage in memory is found by every read") {
         DOCTEST_CHECK(op.bad_page() == leaf.addr);
       }
     }
-    DOCTEST_CHECK(problems(f) == "");
+    DOCTEST_CHECK(problems_of(*f.store) == "");
   }
 }
 
@@ -169,7 +157,7 @@ DOCTEST_TEST_CASE("the sums follow every change of a record") {
                       errc::ok);
   }
   DOCTEST_CHECK(f.store->ctx->stats.splits > 20);
-  DOCTEST_CHECK(problems(f) == "");
+  DOCTEST_CHECK(problems_of(*f.store) == "");
   struct upper {
     static btree::verdict edit(void*, cbytes, std::string& value) {
       value += "W";
@@ -180,7 +168,7 @@ DOCTEST_TEST_CASE("the sums follow every change of a record") {
   all.prepare(t, {&upper::edit, nullptr});
   DOCTEST_CHECK(f.run(all) == errc::ok);
   DOCTEST_CHECK(all.so_far().changed > 100);
-  DOCTEST_CHECK(problems(f) == "");
+  DOCTEST_CHECK(problems_of(*f.store) == "");
   DOCTEST_CHECK(f.store->ctx->stats.bad_sums == 0);
   DOCTEST_CHECK(f.store->engine->stats().credit_overruns == 0);
 }

@@ -51,8 +51,7 @@ void check(u32 records, const std::vector<wish>& wishes) {
     {
       fixture f(1, 64, 4 << 20);
       btree::tree& t = f.create("t", 1);
-      for (u32 i = 0; i < records; ++i)
-        DOCTEST_REQUIRE(f.put(t, numbered(i), std::string(200, 'v')) == errc::ok);
+      f.fill(t, records, std::string(200, 'v'));
       f.home();
       expected = records_of(f, t);
       before = f.device->current();
