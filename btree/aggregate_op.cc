@@ -227,7 +227,7 @@ aggregate_op::found aggregate_op::middle() {
     u32 last = bounded_ ? n.find_child(to_, to_probe()) : n.count() - 1;
     if (bounded_ && last > first && n.compare(last, to_, to_probe()) == 0) --last;
     if (must_read()) return found::UNREAD;
-    if (first == last) {
+    if (first >= last) {  // above: a comparator contradicts itself
       ref = n.child(first);
       continue;
     }

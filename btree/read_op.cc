@@ -115,6 +115,7 @@ cache::descriptor* read_op::by_cookie() {
 sm::step read_op::down() {
   cache::page_cache& pages = tree_->ctx->pages;
   hinted_ = false;
+  if (tree_->dropped) return fail(errc::tree_closed);  // its pages may be gone
   if (near_ != nullptr && !near_tried_) {
     page_ = by_cookie();
     if (page_ != nullptr) return go(FOUND);
@@ -127,7 +128,6 @@ sm::step read_op::down() {
   }
   cache::descriptor* d = held_;
   if (d == nullptr) {
-    if (tree_->dropped) return fail(errc::tree_closed);  // its root may be gone
     opening_ = tree_->ctx->opening;
     d = pages.find_resident(tree_->root);
     if (d == nullptr) return absent(tree_->root);

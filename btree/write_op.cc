@@ -50,6 +50,7 @@ void write_op::prepare(context& c, std::span<write_item> items, bool durable) {
   suspect_ = {};
   bad_ = {};
   wrong_length_ = {};
+  refusal_ = errc::ok;
   old_is_read_ = false;
   next_item_ = next_draft_ = 0;
   stand_ = probe_ = -1;
@@ -119,6 +120,7 @@ sm::step write_op::tick(phase p) noexcept {
 
 sm::step write_op::init() {
   ++ctx_->stats.writes;
+  if (!is_ok(refusal_)) return fail(refusal_);
   if (errc e = ctx_->engine.health(); !is_ok(e)) return fail(e);
   for (write_item& i : items_) {
     if (i.t->dropped) return fail(errc::tree_closed);

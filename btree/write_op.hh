@@ -235,6 +235,15 @@ class write_op final : public sm::machine<write_op> {
   /// A batch: `items` sorted by (tree id, key, sequence), the caller's until DONE; only UPSERT and
   /// DELETE.
   void prepare(context& c, std::span<write_item> items, bool durable);
+  /// Instead of what `prepare` says it ends with `code`, and changes nothing.
+  /// REQUIRES: prepared, idle().
+  void refuse(errc code, length_fault lengths = {}) {
+    refusal_ = code;
+    wrong_length_ = lengths;
+  }
+  /// The items of a batch that was prepared without them.
+  /// REQUIRES: prepared, idle().
+  void give(std::span<write_item> items) { items_ = items; }
   /// One record, of which the editor says what becomes. Asked again if another operation changes
   /// the record before this one does.
   /// ERRORS: callback_failed if the editor says FAIL.

@@ -12,15 +12,19 @@ struct batch::state {
   struct entry {
     std::shared_ptr<tree_state> tree;
     u64 key_at, value_at;
-    u32 key_bytes;
+    u64 key_bytes;
     u64 value_bytes;
     btree::change kind;
     i32 user_flags = -1;
   };
+  /// Makes the items.
+  errc build(btree::length_fault& lengths);
+
   std::shared_ptr<internal::store_state> store;
   std::vector<entry> entries;
   std::string text;                      ///< keys and values, one after the other
-  std::vector<btree::write_item> items;  ///< made by commit
+  std::vector<btree::write_item> items;  ///< of the commit under way, or of the last one
+  bool committing = false;
 };
 
 namespace {
@@ -54,13 +58,51 @@ void sort(std::vector<btree::write_item>& items) {
   std::sort_heap(items.begin(), items.end(), before);
 }
 
+template <class State>
 class batch_body final : public body {
  public:
+  State* of = nullptr;
+  bool committing = false;
   btree::write_op op;
   sm::op& engine_op() override { return op; }
-  void finish(answer& a) override { internal::tell_write(a, op); }
+  void begin() override {
+    if (of->committing) return op.refuse(errc::invalid);
+    of->committing = committing = true;
+    btree::length_fault lengths;
+    if (errc e = of->build(lengths); !is_ok(e)) return op.refuse(e, lengths);
+    op.give(of->items);
+  }
+  void finish(answer& a) override {
+    internal::tell_write(a, op);
+    if (committing) of->committing = false;
+  }
 };
 }  // namespace
+
+errc batch::state::build(btree::length_fault& lengths) {
+  items.clear();
+  if (entries.size() > internal::max_batch_records) return errc::too_large;
+  const std::byte* base = reinterpret_cast<const std::byte*>(text.data());
+  for (const entry& e : entries) {
+    if (errc code = internal::check_tree(e.tree, true); !is_ok(code)) return code;
+    if (e.tree->store != store || e.user_flags > 255) return errc::bad_argument;
+    const std::string_view key(text.data() + e.key_at, e.key_bytes);
+    if (!internal::fits(e.tree->open->t, key, false)) {
+      lengths = {e.tree->open->t.key_bytes, static_cast<u32>(key.size())};
+      return errc::wrong_key_length;
+    }
+    btree::write_item i;
+    i.user_flags = e.user_flags;
+    i.t = &e.tree->open->t;
+    i.kind = e.kind;
+    i.key = {base + e.key_at, e.key_bytes};
+    i.value = {base + e.value_at, e.value_bytes};
+    i.sequence = static_cast<u32>(items.size());
+    items.push_back(i);
+  }
+  sort(items);
+  return errc::ok;
+}
 
 batch::batch(store& s) : state_(std::make_unique<state>()) {
   state_->store = operation_access::state_of(s);
@@ -70,7 +112,7 @@ batch::~batch() = default;
 void batch::upsert(const tree& t, std::string_view key, std::string_view value) {
   state& s = *state_;
   s.entries.push_back({operation_access::state_of(t), s.text.size(), s.text.size() + key.size(),
-                       static_cast<u32>(key.size()), value.size(), btree::change::UPSERT});
+                       key.size(), value.size(), btree::change::UPSERT});
   append_key(s.text, operation_access::state_of(t), key);
   s.text.append(value);
 }
@@ -86,7 +128,7 @@ void batch::upsert(const tree& t, std::string_view key, std::string_view value,
 void batch::del(const tree& t, std::string_view key) {
   state& s = *state_;
   s.entries.push_back({operation_access::state_of(t), s.text.size(), s.text.size() + key.size(),
-                       static_cast<u32>(key.size()), 0, btree::change::DELETE});
+                       key.size(), 0, btree::change::DELETE});
   append_key(s.text, operation_access::state_of(t), key);
 }
 
@@ -101,34 +143,11 @@ std::size_t batch::size() const {
 }
 
 operation batch::commit(durability d) {
-  state& s = *state_;
-  internal::store_state* store = s.store.get();
-  s.items.clear();
-  if (s.entries.size() > internal::max_batch_records)
-    return operation_access::refuse(store, errc::too_large);
-  const std::byte* base = reinterpret_cast<const std::byte*>(s.text.data());
-  for (const state::entry& e : s.entries) {
-    if (errc code = internal::check_tree(e.tree, true); !is_ok(code))
-      return operation_access::refuse(store, code);
-    if (e.tree->store != s.store) return operation_access::refuse(store, errc::bad_argument);
-    if (e.user_flags > 255) return operation_access::refuse(store, errc::bad_argument);
-    const std::string_view key(s.text.data() + e.key_at, e.key_bytes);
-    if (!internal::fits(e.tree->open->t, key, false))
-      return operation_access::refuse_key(*e.tree, key);
-    btree::write_item i;
-    i.user_flags = e.user_flags;
-    i.t = &e.tree->open->t;
-    i.kind = e.kind;
-    i.key = {base + e.key_at, e.key_bytes};
-    i.value = {base + e.value_at, e.value_bytes};
-    i.sequence = static_cast<u32>(s.items.size());
-    s.items.push_back(i);
-  }
-  sort(s.items);
-  if (store->c == nullptr || store->c->closed)
-    return operation_access::refuse(store, errc::tree_closed);
-  return operation_access::with<batch_body>(store, [&](batch_body& b) {
-    b.op.prepare(*store->c->ctx, s.items, d == durability::durable);
+  internal::store_state* store = state_->store.get();
+  if (!internal::live(store)) return operation_access::refuse(store, errc::tree_closed);
+  return operation_access::with<batch_body<state>>(store, [&](batch_body<state>& b) {
+    b.of = state_.get();
+    b.op.prepare(*store->c->ctx, {}, d == durability::durable);
   });
 }
 

@@ -68,6 +68,10 @@ class comparison {
       : store_{&a, &b}, tree_{&ta, &tb}, tell_(tell), options_(o) {}
 
   std::expected<compare_result, error> run() {
+    for (int i : {0, 1})
+      if (errc e = internal::check_tree(operation_access::state_of(*tree_[i]), false); !is_ok(e))
+        return std::unexpected(
+            error{static_cast<u32>(e), fmt::format("comparing trees: {}", sentence_of(e))});
     const bool digests =
         !options_.ignore_digests && tree_[0]->has_digest() && tree_[1]->has_digest();
     if (tree_[0]->order() != tree_[1]->order() ||

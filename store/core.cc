@@ -153,7 +153,20 @@ attempt<void> core::bring_up() {
   catalogue->name = "(catalogue)";
   catalogue->node_blocks = std::min(4u, node_blocks);
   if (!options.read_only) return finish_drops();
+  count_cuts();
   return {};
+}
+
+/// What a reader leaves as it is: branches that were cut off, and into which leaves still link.
+void core::count_cuts() {
+  std::string from, key;
+  btree::tree_record record;
+  for (;;) {
+    attempt<bool> found = next_record(from, key, record);
+    if (!found) ++ctx->cut_branches;  // there may be one in what cannot be read
+    if (!found || !*found) return;
+    ctx->cut_branches += record.state == btree::TREE_CUT;
+  }
 }
 
 /// The next sound record of the catalogue; `from`: empty at first.
@@ -227,11 +240,14 @@ std::shared_ptr<open_tree> core::tree_for(const std::shared_ptr<core>& self,
   auto made = std::make_shared<open_tree>(self);
   if (!btree::adopt(made->t, record, comparator)) return nullptr;
   made->t.name = tree_name;
+  made->t.dropped = dropped_early_.contains(record.id);
+  if (made->t.dropped) return made;
   trees_.insert_or_assign(std::string(tree_name), made);
   return made;
 }
 
-void core::forget(std::string_view tree_name) {
+void core::forget(std::string_view tree_name, tree_id_t id) {
+  if (creations_ != 0) dropped_early_.insert(id);
   auto found = trees_.find(tree_name);
   if (found == trees_.end()) return;
   if (auto live = found->second.lock()) live->t.dropped = true;

@@ -85,8 +85,21 @@ class core {
   const char* missing(std::string_view comparator) {
     return missing_.emplace(comparator).first->c_str();
   }
-  /// The tree was dropped: its handles end, and its name is free.
-  void forget(std::string_view name);
+  /// The tree was dropped: its handles end, also one that its creation is still to make, and its
+  /// name is free.
+  void forget(std::string_view name, tree_id_t id);
+  /// A creation holds one while it is under way.
+  class creation {
+   public:
+    explicit creation(core& c) : core_(c) { ++core_.creations_; }
+    creation(const creation&) = delete;
+    ~creation() {
+      if (--core_.creations_ == 0) core_.dropped_early_.clear();
+    }
+
+   private:
+    core& core_;
+  };
 
   sm::reactor loop;
   std::unique_ptr<io::device> dev;
@@ -108,9 +121,12 @@ class core {
   /// Gives back what was dropped, or cut off a tree, and not freed before the store went down.
   attempt<void> finish_drops();
   attempt<void> finish_drop(const std::string& key, const btree::tree_record& record);
+  void count_cuts();
   attempt<bool> next_record(std::string& from, std::string& key, btree::tree_record& record);
 
   std::map<std::string, std::weak_ptr<open_tree>, std::less<>> trees_;
+  std::set<tree_id_t> dropped_early_;  ///< dropped while creations were under way
+  u32 creations_ = 0;
   std::unique_ptr<std::byte[]> scratch_;
   std::set<std::string, std::less<>> missing_;
 };

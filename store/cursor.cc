@@ -76,6 +76,9 @@ struct cursor::state {
     return (from.empty() || leaf.compare(index, as_bytes(from)) >= 0) &&
            (to.empty() || leaf.compare(index, as_bytes(to)) < 0);
   }
+  operation refused(errc e) const {
+    return operation_access::refuse(tree ? tree->store.get() : nullptr, e);
+  }
   bool usable() const {
     return at == place::AT && is_ok(internal::check_tree(tree, false)) && copy.current();
   }
@@ -119,8 +122,7 @@ class move_body final : public body {
 template <class State>
 operation move(State& s, btree::seek mode, std::string_view key, bool forward, bool step = false) {
   internal::store_state* store = s.tree ? s.tree->store.get() : nullptr;
-  if (errc e = internal::check_tree(s.tree, false); !is_ok(e))
-    return operation_access::refuse(store, e);
+  if (errc e = internal::check_tree(s.tree, false); !is_ok(e)) return s.refused(e);
   if (s.misfit.wanted != 0)
     return operation_access::refuse(store, errc::wrong_key_length, s.misfit);
   if (!s.room) {
@@ -163,6 +165,7 @@ void cursor::range(std::string_view from, std::string_view to) {
 
 operation cursor::seek(std::string_view key) {
   state& s = *state_;
+  if (errc e = internal::check_tree(s.tree, false); !is_ok(e)) return s.refused(e);
   if (s.has_integers() && !internal::fits(s.tree->open->t, key, true))
     return operation_access::refuse_key(*s.tree, key);
   key = s.turned(key, s.sought);
@@ -171,6 +174,7 @@ operation cursor::seek(std::string_view key) {
 }
 operation cursor::seek_at_most(std::string_view key) {
   state& s = *state_;
+  if (errc e = internal::check_tree(s.tree, false); !is_ok(e)) return s.refused(e);
   if (s.has_integers() && !internal::fits(s.tree->open->t, key, true))
     return operation_access::refuse_key(*s.tree, key);
   key = s.turned(key, s.sought);
@@ -189,9 +193,10 @@ operation cursor::next() {
   state& s = *state_;
   switch (s.at) {
     case state::place::AT:
-      return move(s, btree::seek::AFTER, s.key, true, true);
+      s.sought = s.key;
+      return move(s, btree::seek::AFTER, s.sought, true, true);
     case state::place::BEHIND_LAST:
-      return operation_access::refuse(s.tree ? s.tree->store.get() : nullptr, errc::not_found);
+      return s.refused(errc::not_found);
     default:
       return first();
   }
@@ -201,9 +206,10 @@ operation cursor::prev() {
   state& s = *state_;
   switch (s.at) {
     case state::place::AT:
-      return move(s, btree::seek::BEFORE, s.key, false, true);
+      s.sought = s.key;
+      return move(s, btree::seek::BEFORE, s.sought, false, true);
     case state::place::BEFORE_FIRST:
-      return operation_access::refuse(s.tree ? s.tree->store.get() : nullptr, errc::not_found);
+      return s.refused(errc::not_found);
     default:
       return last();
   }

@@ -1,16 +1,18 @@
 // drop_tree: mark the catalogue record `dropping` (from then on the tree is gone for everybody),
 // then give its pages back.
+//
+// I1 Of several at once only the one that makes the mark goes on: it is made over a record that is
+//    live in that very tick.
 #pragma once
 
-#include "btree/read_op.hh"
 #include "btree/reclaim_op.hh"
+#include "btree/write_op.hh"
 #include "store/core.hh"
 
 namespace pleach::store_layer {
 
 #define PLEACH_DROP_PHASES(X)     \
-  X(INIT, NOWAIT, FIND)           \
-  X(FIND, WAIT, MARK, CLEANUP)    \
+  X(INIT, NOWAIT, MARK)           \
   X(MARK, WAIT, RECLAIM, CLEANUP) \
   X(RECLAIM, WAIT, CLEANUP)       \
   X(CLEANUP, NOWAIT, DONE)        \
@@ -25,13 +27,16 @@ class drop_op final : public sm::machine<drop_op> {
   sm::step tick(phase p) noexcept;
 
  private:
+  /// The editor of the record.
+  static btree::verdict mark(void* self, bool present, std::string& value);
+
   std::shared_ptr<core> core_;
   std::string name_, value_;
   btree::tree_record record_{};
   btree::tree tree_;
   page_addr bad_;
+  errc refusal_ = errc::ok;  ///< why `mark` fails
   bool forgotten_ = false;
-  btree::read_op read_;
   btree::write_op write_;
   btree::reclaim_op reclaim_;
 };

@@ -1,8 +1,4 @@
 // The life of a public operation: room, start, completion, the callback and coroutine faces.
-#include <pthread.h>
-
-#include <atomic>
-
 #include "store/state.hh"
 
 namespace pleach {
@@ -10,9 +6,6 @@ namespace pleach {
 namespace internal {
 
 namespace {
-std::atomic<u64> forks{1};
-const int register_fork_handler = pthread_atfork(nullptr, nullptr, [] { ++forks; });
-
 #define PLEACH_REFUSED_PHASES(X) \
   X(INIT, NOWAIT, DONE)          \
   X(DONE, NOWAIT)
@@ -42,18 +35,8 @@ class refused_body final : public body {
 };
 }  // namespace
 
-u64 fork_generation() {
-  return forks.load(std::memory_order_relaxed);
-}
-u64 this_thread() {
-  return static_cast<u64>(pthread_self());
-}
-
 errc store_state::check_caller() {
-  (void)register_fork_handler;
-  if (c == nullptr || c->closed) return errc::tree_closed;
-  if (fork_generation != internal::fork_generation()) return errc::forked;
-  return thread == this_thread() ? errc::ok : errc::wrong_thread;
+  return c == nullptr || c->closed ? errc::tree_closed : c->loop.check_thread();
 }
 
 errc store_state::check_blocking() {
@@ -97,12 +80,15 @@ errc operation_access::begin(operation& o) {
   PLEACH_ASSERT(o.at_ == operation::state::idle);
   errc e = o.store_ ? o.store_->check_caller() : errc::tree_closed;
   if (is_ok(e) && o.store_->closing) e = errc::closing;
+  if (is_ok(e) && o.store_->checking) e = errc::checking;
   if (!is_ok(e)) {
     o.answer_.code = static_cast<u32>(e);
+    complete(o);
     return e;
   }
   o.at_ = operation::state::started;
   ++o.store_->in_flight;
+  body_of(o).begin();
   return errc::ok;
 }
 
@@ -131,16 +117,11 @@ operation::~operation() {
 void operation::start(callback fn, void* datum) {
   fn_ = fn;
   datum_ = datum;
-  if (!is_ok(operation_access::begin(*this))) {
-    operation_access::complete(*this);
-    operation_access::call_back(*this);
-    return;
-  }
+  if (!is_ok(operation_access::begin(*this))) return operation_access::call_back(*this);
   sm::op& o = operation_access::body_of(*this).engine_op();
   o.on_done(
-      [](sm::op& done, void* self) {
+      [](sm::op&, void* self) {
         auto& op = *static_cast<operation*>(self);
-        (void)done;
         operation_access::end(op);
         operation_access::call_back(op);
       },

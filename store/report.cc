@@ -123,6 +123,12 @@ std::expected<check_report, error> store::check(
     return std::unexpected(
         error{static_cast<u32>(e), fmt::format("checking {}: {}", s.path, sentence_of(e))});
   store_layer::core& c = *s.c;
+  struct at_rest {
+    store_state& s;
+    explicit at_rest(store_state& of) : s(of) { s.checking = true; }
+    ~at_rest() { s.checking = false; }
+  } rest(s);
+  (void)c.loop.run_while([](void* p) { return static_cast<store_state*>(p)->in_flight != 0; }, &s);
   check_report report;
   auto add = [&](std::string where, std::string what) {
     report.clean = false;

@@ -27,11 +27,9 @@ inline constexpr u64 max_batch_records = 10'000;
 struct store_state {
   std::shared_ptr<core> c;
   u64 in_flight = 0;  ///< operations started and not done
-  bool closing = false;  ///< no operation starts any more
-  u64 thread = 0;     ///< the thread that opened it, and polls
-  u64 fork_generation = 0;
+  bool closing = false;   ///< no operation starts any more
+  bool checking = false;  ///< none starts before the check is done
   std::string path;
-  std::unique_ptr<sm::environment> own_environment;
 
   /// RETURNS: ok, or why this call is not allowed here: another thread, a forked child, a closed
   /// store.
@@ -39,8 +37,6 @@ struct store_state {
   /// The same for a call that polls until it is done: not inside a callback either.
   errc check_blocking();
 };
-u64 fork_generation();
-u64 this_thread();
 
 struct tree_state {
   std::shared_ptr<open_tree> open;
@@ -52,6 +48,8 @@ class body {
  public:
   virtual ~body() = default;
   virtual sm::op& engine_op() = 0;
+  /// Runs when the operation starts: for what may change between its making and its start.
+  virtual void begin() {}
   /// Runs when the op is DONE, before the caller's callback. `a` has code and lsn already.
   virtual void finish(answer& a) { (void)a; }
 };
@@ -72,7 +70,8 @@ struct operation_access {
   static store_state* store_of(operation& o) { return o.store_; }
   static void complete(operation& o);
   static void call_back(operation& o);
-  /// `begin` and `end` bracket an operation whose engine op the face drives itself (run, fibers).
+  /// `begin` and `end` bracket the life of an operation that has started. One that may not is done
+  /// when `begin` returns why.
   static errc begin(operation& o);
   static void end(operation& o);
 

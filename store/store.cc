@@ -29,8 +29,6 @@ error public_error(const store_layer::trouble& t) {
 
 store operation_access::make_store(std::shared_ptr<store_state> s) {
   store made;
-  s->fork_generation = fork_generation();
-  s->thread = this_thread();  // the reactor belongs to it from the recovery on
   made.state_ = std::move(s);
   return made;
 }
@@ -272,18 +270,26 @@ store::store() = default;
 store::store(store&&) noexcept = default;
 store& store::operator=(store&& other) noexcept {
   if (this != &other) {
-    if (state_) (void)close();
+    end();
     state_ = std::move(other.state_);
   }
   return *this;
 }
 store::~store() {
-  if (state_) (void)close();
+  end();
+}
+
+void store::end() noexcept {
+  if (!state_) return;
+  (void)close();
+  // What cannot be closed here (another thread, a forked child, a callback) cannot be taken down
+  // either.
+  if (live(state_.get())) (void)new std::shared_ptr<core>(state_->c);
 }
 
 std::expected<void, error> store::close() {
+  if (!live(state_.get())) return {};
   store_state& s = *state_;
-  if (s.c == nullptr || s.c->closed) return {};
   if (errc e = s.check_caller(); !is_ok(e))
     return refuse(e, fmt::format("closing {}: {}", s.path, sentence_of(e)));
   if (s.c->loop.in_callback())
@@ -327,7 +333,7 @@ answer store::run(operation& op) {
   sm::op& o = operation_access::body_of(op).engine_op();
   s.c->loop.start(o);
   status ran = s.c->loop.run_until(o);
-  PLEACH_ASSERT(ran.has_value());  // the caller was checked above
+  PLEACH_ASSERT(ran.has_value());  // `begin` has checked the caller
   operation_access::end(op);
   return op.result();
 }

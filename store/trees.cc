@@ -1,6 +1,8 @@
 // Trees of the public store: made, opened, dropped, listed; what their roots count.
 #include <fmt/format.h>
 
+#include <optional>
+
 #include "btree/load_op.hh"
 #include "store/drop_op.hh"
 #include "store/state.hh"
@@ -20,6 +22,7 @@ namespace {
 class create_body final : public body {
  public:
   std::shared_ptr<store_state> store;
+  std::optional<core::creation> under_way;  ///< of the store's core
   std::string name;
   btree::named_record record;
   tree* out = nullptr;
@@ -100,6 +103,7 @@ operation store::create_tree(std::string_view name, const tree_options& o, tree&
     return operation_access::refuse(s, errc::unknown_comparator, {}, s->c->missing(o.comparator));
   return operation_access::with<create_body>(s, [&](create_body& b) {
     b.store = state_;
+    b.under_way.emplace(*s->c);
     b.name = name;
     b.out = &out;
     btree::tree_record& record = b.record.record;
@@ -162,6 +166,7 @@ std::expected<std::vector<tree_info>, error> store::trees() {
   core& c = *s.c;
   std::vector<tree_info> found;
   std::string key, value, from;
+  bool again = false;
   for (;;) {
     btree::read_op read;
     read.prepare(*c.catalogue, btree::seek::AT_LEAST, as_bytes(from), {&key, &value, nullptr});
@@ -174,13 +179,16 @@ std::expected<std::vector<tree_info>, error> store::trees() {
       return refuse(read.out.code,
                     fmt::format("{}: listing trees: {} (page {})", s.path,
                                 sentence_of(read.out.code), read.bad_page().block()));
-    from = key + '\0';
     btree::tree_record rec;
     std::string_view comparator;
     if (!btree::parse_tree_record(as_bytes(value), rec, &comparator))
       return refuse(errc::corrupt,
                     fmt::format("{}: corrupt: the catalogue's record of \"{}\"", s.path, key));
-    if (rec.state == btree::TREE_CUT) continue;
+    const std::string behind = key + '\0';
+    if (rec.state != btree::TREE_LIVE) {
+      from = behind;
+      continue;
+    }
     tree_info info;
     info.name = key;
     info.id = rec.id;
@@ -191,7 +199,6 @@ std::expected<std::vector<tree_info>, error> store::trees() {
     info.value_checksums = (rec.flags & btree::TREE_VALUE_SUMS) != 0;
     info.counted = (rec.flags & btree::TREE_COUNTED) != 0;
     info.digest = (rec.flags & btree::TREE_DIGEST) != 0;
-    info.dropping = rec.state == btree::TREE_DROPPING;
     info.order = static_cast<key_order>(u16{rec.order});
     info.comparator = comparator;
     info.comparator_known = comparator.empty() || c.ctx->orders.contains(comparator);
@@ -199,6 +206,9 @@ std::expected<std::vector<tree_info>, error> store::trees() {
     info.suffix_truncation = (rec.flags & btree::TREE_NO_TRUNCATION) == 0;
     btree::load_op load;
     cache::descriptor* d = load.fetch(*c.ctx, {page_addr(rec.root_addr), rec.root_gen});
+    // It may have been dropped while its root was loaded: its record again.
+    again = d == nullptr && !again;
+    if (again) continue;
     if (d == nullptr)
       return refuse(load.out.code,
                     fmt::format("{}: {}: the root of tree \"{}\" (page {})", s.path,
@@ -208,7 +218,8 @@ std::expected<std::vector<tree_info>, error> store::trees() {
     info.records = root.node().record_count;
     info.bytes = root.node().byte_count;
     info.height = root.level() + 1;
-    if (!info.dropping) found.push_back(std::move(info));
+    found.push_back(std::move(info));
+    from = behind;
   }
 }
 

@@ -79,6 +79,7 @@ struct value_writer::state {
   btree::value_draft whole;
   std::unique_ptr<btree::value_patch> patch;  ///< of a value that is there, instead
   bool begun = false, committed = false;
+  u32 writing = 0;  ///< writes under way
 
   btree::value_draft& draft() { return patch ? patch->draft : whole; }
   void begin(const pleach::tree& t, std::string_view k, u64 expected_bytes);
@@ -88,8 +89,17 @@ namespace {
 
 class append_body final : public body {
  public:
+  u32* writing = nullptr;
+  bool begun = false;
   btree::draft_op op;
   sm::op& engine_op() override { return op; }
+  void begin() override {
+    ++*writing;
+    begun = true;
+  }
+  void finish(answer&) override {
+    if (begun) --*writing;
+  }
 };
 
 class patch_body final : public body {
@@ -107,9 +117,20 @@ class patch_body final : public body {
 class commit_body final : public body {
  public:
   std::shared_ptr<tree_state> tree;
+  btree::value_draft* draft = nullptr;
+  const u32* writing = nullptr;
   btree::write_item item;
   btree::write_op op;
   sm::op& engine_op() override { return op; }
+  void begin() override {
+    if (*writing != 0) return op.refuse(errc::invalid);
+    if (errc e = draft->broken(); !is_ok(e)) return op.refuse(e);
+    // Less than a chunk is still in memory: a value like any other.
+    if (draft->outside())
+      item.draft = draft;
+    else
+      item.value = draft->small();
+  }
   void finish(answer& a) override { internal::tell_write(a, op); }
 };
 
@@ -166,8 +187,10 @@ operation value_writer::write(std::span<const char> more) {
       b.tree = s.tree;
       b.op.prepare(*s.patch, std::as_bytes(more));
     });
-  return operation_access::with<append_body>(
-      store, [&](append_body& b) { b.op.prepare(s.whole, std::as_bytes(more), false); });
+  return operation_access::with<append_body>(store, [&](append_body& b) {
+    b.writing = &s.writing;
+    b.op.prepare(s.whole, std::as_bytes(more), false);
+  });
 }
 
 operation value_writer::commit(durability d) {
@@ -175,7 +198,6 @@ operation value_writer::commit(durability d) {
   internal::store_state* store = s.tree ? s.tree->store.get() : nullptr;
   errc e = check_tree(s.tree, true);
   if (is_ok(e) && (!s.begun || s.committed)) e = errc::invalid;
-  if (is_ok(e)) e = s.draft().broken();
   if (!is_ok(e)) return operation_access::refuse(store, e);
   s.committed = true;
   if (s.patch)
@@ -188,11 +210,8 @@ operation value_writer::commit(durability d) {
     b.item.t = &s.tree->open->t;
     b.item.kind = btree::change::UPSERT;
     b.item.key = as_bytes(s.key);
-    // Less than a chunk is still in memory: a value like any other.
-    if (s.whole.outside())
-      b.item.draft = &s.whole;
-    else
-      b.item.value = s.whole.small();
+    b.draft = &s.whole;
+    b.writing = &s.writing;
     b.op.prepare(*s.tree->open->t.ctx, {&b.item, 1}, d == durability::durable);
   });
 }

@@ -25,7 +25,7 @@ class wait_op final : public sm::machine<wait_op> {
     switch (p) {
       case INIT:
         if (lsn_ == 0) lsn_ = engine_->reached(txn::watermark::VISIBLE);
-        if (lsn_ > engine_->lsn()) return fail(errc::bad_argument);
+        if (lsn_ > engine_->reached(txn::watermark::VISIBLE)) return fail(errc::bad_argument);
         return go(LOOK);
       case LOOK:
         out.lsn = lsn_;

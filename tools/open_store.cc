@@ -76,7 +76,6 @@ bool same_file(const std::string& a, const std::string& b) {
 outcome<std::vector<tree_info>> list_trees(store& s) {
   auto all = s.trees();
   if (!all) return fail(all.error());
-  std::erase_if(*all, [](const tree_info& t) { return t.dropping; });
   std::ranges::sort(*all, {}, &tree_info::name);
   return std::move(*all);
 }

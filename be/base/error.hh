@@ -62,6 +62,7 @@ enum class error_class : u16 {
   X(busy, busy, 1, "in use")                                                                  \
   X(already_open, busy, 2, "already open")                                                    \
   X(mounted, busy, 3, "the device is mounted or holds another signature")                     \
+  X(checking, busy, 4, "the store is being checked")                                          \
   X(conflict, conflict, 1, "another transaction changed what this one read")                  \
   X(cancelled, cancelled, 1, "cancelled")                                                     \
   X(timed_out, cancelled, 2, "the deadline passed")                                           \

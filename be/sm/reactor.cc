@@ -101,11 +101,14 @@ void reactor::for_each_waiting(void (*visit)(op&, void*), void* datum) {
 
 status reactor::check_caller() {
   if (in_callback_ || in_round_) return fail(errc::invalid);
-  if (fork_count.load(std::memory_order_relaxed) != forks_) return fail(errc::forked);
-  u64 me = this_thread();
-  if (thread_ == 0) thread_ = me;
-  if (thread_ != me) return fail(errc::wrong_thread);
+  if (errc e = check_thread(); e != errc::ok) return fail(e);
+  thread_ = this_thread();
   return {};
+}
+
+errc reactor::check_thread() const {
+  if (fork_count.load(std::memory_order_relaxed) != forks_) return errc::forked;
+  return thread_ == 0 || thread_ == this_thread() ? errc::ok : errc::wrong_thread;
 }
 
 result<u32> reactor::poll() {

@@ -94,6 +94,9 @@ class reactor {
   /// Rounds and sleeps until `done(datum)`; for faces that wait for more than one op.
   status run_while(bool (*more)(void*), void* datum);
 
+  /// RETURNS: `wrong_thread` or `forked` where `poll` would, else ok.
+  errc check_thread() const;
+
   /// Level-triggered. From the first call on, `start` outside a round and rounds with work left
   /// signal it; before that nobody can sleep on it but `run_until`, which then costs no system call
   /// for an op that does not wait.

@@ -210,7 +210,6 @@ struct tree_info {
   std::uint32_t key_bytes = 0, value_bytes = 0;  ///< fixed lengths; 0: they vary
   bool key_checksums = false, value_checksums = false;
   bool counted = false, digest = false;
-  bool dropping = false;
   bool prefix_compression = true, suffix_truncation = true;
   key_order order = key_order::raw;
   std::string comparator;        ///< its name, with key_order::registered
@@ -293,7 +292,8 @@ class operation {
   operation& operator=(const operation&) = delete;
   ~operation();
 
-  /// Starts; `fn` runs from poll() when done. It may start other operations and destroy this one.
+  /// Starts; `fn` runs from poll() when done, or at once where the operation cannot even start (a
+  /// closed store, another thread). It may start other operations and destroy this one.
   void start(callback fn, void* datum);
   bool done() const;
   const answer& result() const { return answer_; }
@@ -312,7 +312,7 @@ class operation {
   void await_suspend(std::coroutine_handle<> h);
   answer await_resume() const noexcept { return answer_; }
 
-  static constexpr std::size_t room_bytes = 2624;
+  static constexpr std::size_t room_bytes = 2688;
 
  private:
   friend class store;
@@ -344,7 +344,9 @@ class tree {
   std::uint32_t key_bytes() const;    ///< length of all keys; 0: they vary
   std::uint32_t value_bytes() const;  ///< length of all values; 0: they vary
   key_order order() const;
-  std::uint64_t record_count() const;  ///< visible now
+  /// Visible now. 0 also if it cannot be told: a closed store, a root that does not load, or is not
+  /// in memory when this is called from a callback.
+  std::uint64_t record_count() const;
   std::uint64_t byte_count() const;
 
   /// Exact. `value` is overwritten (its capacity reused); not_found leaves it alone. `conflict`,
@@ -514,8 +516,8 @@ class value_writer {
   /// ERRORS: too_large beyond limits().value_bytes, no_space, ... After any error the writer takes
   /// nothing more: destroy it.
   operation write(std::span<const char> more);
-  /// Makes the value visible; also an empty one. Nothing written at a `where` changes nothing.
-  /// Once.
+  /// Makes what is written when it starts visible as the value; also an empty one. Nothing written
+  /// at a `where` changes nothing. Once; `invalid` while a write is under way.
   operation commit(durability d = durability::durable);
   /// Bytes written so far.
   std::uint64_t size() const;
@@ -567,7 +569,8 @@ class bulk_loader {
 
 /// Changes of several trees that become visible and durable together or not at all. Reusable after
 /// clear(). In order; the last change of a key wins. Keys and values are copied: that memory is
-/// the batch's, and the caller's to bound; it is not part of the store's budget.
+/// the batch's, and the caller's to bound; it is not part of the store's budget. A commit takes
+/// what the batch holds when it starts; until it is done the batch is left alone, and lives.
 class batch {
  public:
   explicit batch(store& s);
@@ -590,7 +593,8 @@ class batch {
 };
 
 /// A position in a tree: the last key, found again after any concurrent change. Copies of key and
-/// value are the cursor's.
+/// value are the cursor's. One of its operations at a time, from its making to its end; nothing
+/// else is done with the cursor meanwhile.
 class cursor {
  public:
   explicit cursor(const tree& t);
@@ -642,7 +646,8 @@ class store {
 
   store(store&&) noexcept;
   store& operator=(store&&) noexcept;
-  /// Closes if still open.
+  /// Closes if still open. Where `close` is refused (on another thread, in a callback, in a forked
+  /// child) memory and file stay as they are until the process ends, as after a crash.
   ~store();
 
   /// Waits for operations in flight, makes all durable, writes all pages home. Blocking.
@@ -672,6 +677,8 @@ class store {
   std::expected<std::vector<tree_info>, error> trees();
 
   // --- commits ---
+  /// Until the group `lsn` of an answer, and all before it, have reached `w`; 0: all that is
+  /// visible at the start. ERRORS: invalid if no operation has been given that LSN yet.
   operation wait(std::uint64_t lsn, watermark w);
   operation flush();  ///< all commits so far durable
 
@@ -685,8 +692,9 @@ class store {
   std::string features() const;
   std::string stats_text() const;
   std::string stats_json() const;
-  /// Checks everything, changes nothing. Blocking. `progress` may be empty; returns false to stop
-  /// early.
+  /// Checks everything, changes nothing. Blocking: waits for operations in flight; what their
+  /// callbacks start meanwhile is refused (`busy`), because a check needs a store at rest.
+  /// `progress` may be empty; returns false to stop early.
   std::expected<check_report, error> check(
       const std::function<bool(std::uint64_t done, std::uint64_t total)>& progress);
   /// What recovery did at this open: "recovered 123 groups, torn tail of 8192 bytes dropped"; empty
@@ -700,6 +708,7 @@ class store {
   friend class batch;
   friend struct internal::operation_access;
   store();
+  void end() noexcept;
   std::shared_ptr<internal::store_state> state_;
 };
 
