@@ -61,6 +61,8 @@ inline constexpr u64 feature_ro_compat_known = 0;
 std::string feature_names(u64 incompat);
 
 inline constexpr u64 default_store_bytes = 1ull << 30;
+/// Eight keys of 1 KiB fit into nodes of that size: a split always helps (btree/node.hh).
+inline constexpr u32 least_max_node_bytes = 16 << 10;
 inline constexpr u64 default_log_bytes = 64ull << 20;
 inline constexpr u64 min_log_blocks = 32;
 inline constexpr u64 min_volume_blocks = 1024;  ///< 4 MiB

@@ -212,12 +212,22 @@ sm::step reclaim_op::plan() {
     u32 before = frees_.size();
     frees_.push_back(leaves_[i]->addr);
     collect_extents(node_view(leaves_[i]->reader()));
-    if (i == 0 || credit() <= tree_->ctx->engine.largest_credit()) continue;
+    if (i == 0 || (credit() <= tree_->ctx->engine.largest_credit() && bitmaps_fit())) continue;
     // So many extents hang on it that it is for the next step.
     while (frees_.size() > before) frees_.pop_back();
     while (leaf_count_ > i) tree_->ctx->pages.unpin(*leaves_[--leaf_count_]);
   }
   return go(ALLOC);
+}
+
+/// Bitmap pages of all that is freed are pinned beside the path and the leaves.
+bool reclaim_op::bitmaps_fit() const {
+  const superblock& s = tree_->ctx->engine.vol().super;
+  u64 pinned = owner_root_ != nullptr ? owner_root_->addr.blocks() : 0;
+  for (u32 l = 0; l < depth_; ++l) pinned += path_[l]->addr.blocks();
+  for (u32 l = 0; l < leaf_count_; ++l) pinned += leaves_[l]->addr.blocks();
+  const u64 groups = ceil_div<u64>(u64{s.blocks}, u64{s.group_blocks});
+  return pinned + std::min<u64>(frees_.size(), groups) <= grant_.amount;
 }
 
 sm::step reclaim_op::open() {

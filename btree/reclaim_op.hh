@@ -68,6 +68,7 @@ class reclaim_op final : public sm::machine<reclaim_op> {
   const value_reference* mapped_key();
   bool find_map();
   u64 credit() const;
+  bool bitmaps_fit() const;
   void unpin_path();
   void give_back();
   void free_records_of(const node_view& leaf);

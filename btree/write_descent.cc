@@ -120,34 +120,36 @@ void write_op::remember_leaf() {
     near_->set(*item.t, d, leaf_cookie::no_slot);
 }
 
-/// The way to the leaf beside one that may become empty: from the lowest ancestor that has a child
-/// on that side, along its edge.
+/// The way to the leaf that takes over the range of one that may become empty, as
+/// write_applier::unlink has it: from the lowest ancestor with other children, to the left of the
+/// leaf's branch if there is one, along its edge.
 /// RETURNS: the next page; none: the neighbour is pinned, or there is none, or the path is stale
 /// (then `probe_` stays).
 page_ref write_op::next_beside(tree*& t) {
   pinned_page& leaf = pins_[static_cast<u32>(probe_)];
   t = leaf.t;
   const node_view n = t->view(*leaf.d);
-  const bool leftward = !n.low_fence().empty();
   auto arrived = [&] {
     leaf.probed = true;
     probe_ = stand_ = -1;
     return page_ref{};
   };
-  if (!leftward && !n.has_high_fence()) return arrived();  // the only leaf: nothing beside it
-  if (stand_ >= 0) {
+  if (n.low_fence().empty() && !n.has_high_fence()) return arrived();  // the only leaf
+  for (const pinned_page* p = &leaf; p->parent >= 0; p = &pins_[static_cast<u32>(p->parent)]) {
+    const node_view up = t->view(*pins_[static_cast<u32>(p->parent)].d);
+    const u32 slot = up.slot_of(p->d->addr);
+    if (slot == up.count()) break;
+    if (up.count() == 1) continue;
+    const bool leftward = slot > 0;
+    if (stand_ < 0) {
+      stand_ = p->parent;
+      return up.child(leftward ? slot - 1 : slot + 1);
+    }
     const node_view edge = t->view(*pins_[static_cast<u32>(stand_)].d);
     if (edge.is_leaf()) return arrived();
     return edge.child(leftward ? edge.count() - 1 : 0);
   }
-  for (const pinned_page* p = &leaf; p->parent >= 0; p = &pins_[static_cast<u32>(p->parent)]) {
-    stand_ = p->parent;
-    const node_view up = t->view(*pins_[static_cast<u32>(stand_)].d);
-    const u32 slot = up.slot_of(p->d->addr);
-    if (slot == up.count()) break;
-    if (leftward ? slot > 0 : slot + 1 < up.count())
-      return up.child(leftward ? slot - 1 : slot + 1);
-  }
+  stand_ = -1;
   return {};
 }
 

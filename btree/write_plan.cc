@@ -230,7 +230,8 @@ bool write_planner::place_item(write_plan& out, write_item& item) {
     if (item.of_key != nullptr && !alone)
       log(bits_cost(max_page_blocks) + txn::engine::free_record_bytes);
     u32 others = leaf.inserts + leaf.deletes;
-    if (r.found)
+    // What is not there may be what an item before this one inserts.
+    if (r.found || others != 0)
       leaf.cost +=
           static_cast<u32>(others == 0 ? erase_cost(n, r.index) : moved_cost(n, r.index, others));
     ++leaf.deletes;

@@ -259,6 +259,8 @@ bool write_applier::unlink(tree& t, resident_path& path) {
     beside[l] = d;
     if (has_fence && room_for_fence(n, static_cast<u32>(fence.size()), leftward) == room::NONE)
       return false;
+    // Leftward all of its items have been.
+    if (!leftward && awaits_inserts(*d)) return false;
     if (l > 0) d = ctx_.pages.find_resident(n.child(leftward ? n.count() - 1 : 0));
   }
   page_ref after = leaf.right_hint();

@@ -147,6 +147,11 @@ std::expected<void, error> store::format(const std::string& path, const format_o
                                 "force if that is not needed",
                                 path));
   }
+  if (o.max_node_bytes < least_max_node_bytes)
+    return refuse(errc::bad_argument,
+                  fmt::format("formatting {}: the largest node has at least {} bytes, so that keys "
+                              "of 1 KiB can be divided",
+                              path, least_max_node_bytes));
   file_replacement target(path);
   if (!block_device) {
     if (auto free = target.claim(o.force); !free) return free;

@@ -79,13 +79,15 @@ sm::step alloc_op::tick(phase p) noexcept {
       for (; next_ < needs_.size(); ++next_, tried_ = 0) {
         const space_need& need = needs_[next_];
         if (need.blocks == 0 || need.blocks > max_page_blocks) return fail(errc::too_large);
-        u64 from = need.hint != 0 && need.hint / space.group_blocks() < space.groups()
-                       ? need.hint
-                       : space.cursor;
-        u64 first = std::min(space.group_of(from), space.groups() - 1);
+        if (tried_ == 0) {
+          from_ = need.hint != 0 && need.hint / space.group_blocks() < space.groups()
+                      ? need.hint
+                      : space.cursor;
+          first_ = std::min(space.group_of(from_), space.groups() - 1);
+        }
         bool found = false;
         for (; !found && tried_ < space.groups(); ++tried_) {
-          group_ = (first + tried_) % space.groups();
+          group_ = (first_ + tried_) % space.groups();
           space.purge(group_, e.durable, e.pages);
           if (!space.may_hold(group_, need.blocks)) continue;
           cache::descriptor* d = bitmap_in(*claim_, space.bitmap(group_).addr);
@@ -95,7 +97,7 @@ sm::step alloc_op::tick(phase p) noexcept {
             d = loading_;
           }
           space.learn(group_, d->reader().page());
-          u32 hint = tried_ == 0 ? space.bit_of(from) : 0;
+          u32 hint = tried_ == 0 ? space.bit_of(from_) : 0;
           u64 block = space.reserve(group_, need.blocks, hint, d->reader().page());
           found = block != 0;
           if (found) {

@@ -31,7 +31,8 @@ class alloc_op final : public sm::machine<alloc_op> {
   std::span<const page_addr> frees_;
   u64 next_ = 0;
   u64 group_ = 0;
-  u64 tried_ = 0;
+  u64 tried_ = 0;             ///< groups that were looked at for the present need
+  u64 from_ = 0, first_ = 0;  ///< where that began, though others move the cursor meanwhile
   cache::descriptor* loading_ = nullptr;
 };
 

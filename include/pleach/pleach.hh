@@ -102,7 +102,7 @@ struct format_options {
   std::uint64_t size_bytes = 0;  ///< 0: 1 GiB for a file, all of a block device
   std::uint64_t log_bytes = 0;   ///< 0: 64 MiB, or a quarter of a small store
   bool force = false;            ///< overwrite what is there
-  std::uint32_t max_node_bytes = 64 << 10;
+  std::uint32_t max_node_bytes = 64 << 10;  ///< 16 KiB to 1 MiB; trees may have smaller nodes
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;
 };
 

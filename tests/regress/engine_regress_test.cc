@@ -634,5 +634,128 @@ DOCTEST_TEST_CASE(
   DOCTEST_CHECK(left > 10);
 }
 
+DOCTEST_TEST_CASE(
+    "a batch empties the first leaf of a parent, and inserts into the heir, which takes over a "
+    "longer fence; the room that was planned for the insert was gone") {
+  u32 tried = 0;
+  for (u32 step : {7u, 11u, 13u, 17u, 19u, 23u, 29u, 31u}) {
+    // Half of the keys are long: fences of both kinds.
+    auto key = [](u32 i) { return numbered(i) + std::string(mix64(i) % 2 * 300, 'k'); };
+    io::sim_image image;
+    {
+      fixture f(4, 256, 8 << 20);
+      btree::tree& t = f.create("t", 1, btree::node_format_slotted_2,
+                                btree::TREE_NO_PREFIX | btree::TREE_NO_TRUNCATION);
+      for (u32 i = 0; i < 2000; ++i)
+        DOCTEST_REQUIRE(f.put(t, key(i * step % 2003), std::string(20, 'v')) == errc::ok);
+      DOCTEST_REQUIRE(t.height_hint >= 3);
+      f.home();
+      image = f.device->current();
+    }
+    for (u32 place = 0; place < 20 * 11; ++place) {
+      const u32 parent = 1 + place / 11, spare = place % 11 * 30;
+      DOCTEST_CAPTURE(step);
+      DOCTEST_CAPTURE(parent);
+      DOCTEST_CAPTURE(spare);
+      fixture f(image);
+      btree::tree& t = f.open("t");
+      btree::count_op all;  // everything is in memory then
+      all.prepare(t, {}, nullptr);
+      DOCTEST_REQUIRE(f.run(all) == errc::ok);
+      auto at = [&](page_ref ref) {
+        cache::descriptor* d = f.store->pages->find_resident(ref);
+        DOCTEST_REQUIRE(d != nullptr);
+        return btree::node_view(d->reader());
+      };
+      const btree::node_view root = at(t.root);
+      if (root.level() != 2 || parent >= root.count()) break;
+      const btree::node_view up = at(root.child(parent));
+      if (up.count() < 2) break;
+      const btree::node_view gone = at(up.child(0)), heir = at(up.child(1));
+      if (gone.low_fence().size() < heir.low_fence().size() + 200) continue;
+      std::vector<std::string> keys;
+      for (u32 i = 0; i < gone.count(); ++i) {
+        std::string k(gone.key_length(i), ' ');
+        gone.copy_key(i, reinterpret_cast<std::byte*>(k.data()));
+        keys.push_back(k);
+      }
+      std::string fresh(heir.key_length(0), ' ');
+      heir.copy_key(0, reinterpret_cast<std::byte*>(fresh.data()));
+      fresh += "+";
+      if (heir.free_bytes() < fresh.size() + spare + 40) continue;
+      const std::string value(heir.free_bytes() - fresh.size() - spare - 12, 'n');
+      std::vector<btree::write_item> items;
+      for (const std::string& k : keys) {
+        btree::write_item item;
+        item.t = &t;
+        item.kind = change::DELETE;
+        item.key = as_bytes(k);
+        item.sequence = static_cast<u32>(items.size());
+        items.push_back(item);
+      }
+      btree::write_item item;
+      item.t = &t;
+      item.kind = change::UPSERT;
+      item.key = as_bytes(fresh);
+      item.value = as_bytes(value);
+      item.sequence = static_cast<u32>(items.size());
+      items.push_back(item);
+      btree::write_op op;
+      op.prepare(*f.store->ctx, items, false);
+      DOCTEST_CHECK(f.run(op) == errc::ok);
+      ++tried;
+      check_sound(*f.store);
+    }
+  }
+  DOCTEST_CHECK(tried > 5);
+}
+
+DOCTEST_TEST_CASE(
+    "the neighbour that takes over the first leaf of a parent is read; the leaf stayed, empty") {
+  constexpr u32 records = 900;
+  auto key = [](u32 i) { return numbered(i) + std::string(300, 'k'); };
+  io::sim_image image;
+  std::vector<u32> first;  // leaves that are first children: where their records begin, and end
+  {
+    fixture f(1, 256, 8 << 20);
+    btree::tree& t = f.create("t", 1, btree::node_format_slotted_2,
+                              btree::TREE_NO_PREFIX | btree::TREE_NO_TRUNCATION);
+    for (u32 i = 0; i < records; ++i) DOCTEST_REQUIRE(f.put(t, key(i), "v") == errc::ok);
+    f.home();
+    image = f.device->current();
+    const btree::node_view root(f.store->pages->find_resident(t.root)->reader());
+    DOCTEST_REQUIRE(root.level() >= 2);
+    for (u32 c = 1; c < root.count(); ++c) {
+      page_ref ref = root.child(c);
+      for (;;) {
+        const btree::node_view n(f.store->pages->find_resident(ref)->reader());
+        if (n.is_leaf()) {
+          first.push_back(
+              static_cast<u32>(std::stoul(std::string(as_text(n.low_fence())).substr(3, 6))));
+          break;
+        }
+        ref = n.child(0);
+      }
+    }
+  }
+  DOCTEST_REQUIRE(!first.empty());
+  for (u32 begin : first) {
+    DOCTEST_CAPTURE(begin);
+    u64 unlinks = 0, empties = 0;
+    io::sim_image at = image;
+    for (u32 i = begin; i < begin + 12 && unlinks == 0; ++i) {
+      fixture f(at);  // nothing of the tree is in memory
+      btree::tree& t = f.open("t");
+      DOCTEST_REQUIRE(f.erase(t, key(i)) == errc::ok);
+      unlinks += f.store->ctx->stats.unlinks + f.store->ctx->stats.merges;
+      empties += f.store->ctx->stats.empties_kept;
+      f.home();
+      at = f.device->current();
+    }
+    DOCTEST_CHECK(unlinks != 0);
+    DOCTEST_CHECK(empties == 0);
+  }
+}
+
 }  // namespace
 }  // namespace pleach

@@ -137,6 +137,46 @@ DOCTEST_TEST_CASE("a cancelled reservation leaves no trace") {
   DOCTEST_CHECK(claim.empty());
 }
 
+DOCTEST_TEST_CASE("others move the cursor while a bitmap is awaited: no group is left out") {
+  world_options o;
+  o.volume_bytes = 200ull << 20;  // two groups
+  const io::sim_image image = world::formatted(o);
+  // Reserved around a place, which leaves the cursor alone.
+  auto fill = [](world& w, space_claim& claim, std::size_t blocks) {
+    const std::vector<space_need> needs(blocks, space_need{1, 100});
+    alloc_op a;
+    a.prepare(*w.eng, claim, needs, {});
+    DOCTEST_REQUIRE(w.run(a) == errc::ok);
+  };
+  std::size_t first_group = 0;
+  {
+    world w(o);
+    DOCTEST_REQUIRE(w.mount(image) == errc::ok);
+    space_claim claim;
+    const u64 group_blocks = w.vol->super.group_blocks;
+    fill(w, claim, group_blocks);
+    for (const auto& run : claim.runs) first_group += run.addr.block() < group_blocks;
+    w.eng->give_back(claim);
+  }
+  world w(o);
+  DOCTEST_REQUIRE(w.mount(image) == errc::ok);
+  space_claim full;
+  fill(w, full, first_group);
+  const space_need one{1, 0};
+  space_claim claims[4];
+  alloc_op ops[4];
+  for (u32 i = 0; i < 4; ++i) {
+    ops[i].prepare(*w.eng, claims[i], {&one, 1}, {});
+    w.loop->start(ops[i]);
+  }
+  for (alloc_op& a : ops) {
+    DOCTEST_REQUIRE(w.step_until([&] { return a.done(); }));
+    DOCTEST_CHECK(a.out.code == errc::ok);
+  }
+  for (space_claim& c : claims) w.eng->give_back(c);
+  w.eng->give_back(full);
+}
+
 DOCTEST_TEST_CASE("growth: more room, and it survives") {
   world_options o;
   oracle all;

@@ -52,7 +52,7 @@ struct cold {
     pleach::format_options o;
     o.size_bytes = 64 * mib;
     o.log_bytes = 8 * mib;
-    o.max_node_bytes = 4096;  // so that a cache may be small
+    o.max_node_bytes = 16 << 10;  // so that a cache may be small
     DOCTEST_REQUIRE(pleach::store::format(f.path, o));
     pleach::store s = open(f.path, 32 * mib);
     pleach::tree t = create(s, "t", 4096);

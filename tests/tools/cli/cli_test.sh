@@ -262,6 +262,7 @@ expect 0 mkfs large --size 64MiB --max-node 1MiB
 expect 0 put large t k v --create --node 1MiB; expect 0 get large t k; out_is 'v'; expect 0 fsck large
 expect 8 put large t k v --cache 16MiB; says "give at least"
 expect 16 mkfs large2 --max-node 2MiB
+expect 8 mkfs large2 --max-node 8KiB; says "at least 16384 bytes"
 expect 8 put fixed t k v --create --node 128KiB; says "too large"; says "up to 65536"
 
 section "key orders"
