@@ -116,13 +116,17 @@ attempt<void> core::bring_up() {
   co.store_id = vol.store_id();
   co.read_only = options.read_only;
   auto pc = cache::page_cache::make(loop, *dev, co);
+  const u64 least = least_budget_mib(options, co);
+  if (!pc && options.cache_bytes >> 20 >= least)
+    return in_trouble(pc.error(), fmt::format("{}: a cache of {} bytes is too large to be had",
+                                              name, options.cache_bytes));
   if (!pc)
     return in_trouble(
         pc.error(),
         fmt::format("{}: a cache of {} bytes is too small for pages of up to {} bytes: {}; "
                     "give at least {} MiB",
                     name, options.cache_bytes, u64{node_blocks} * block_bytes,
-                    sentence_of(pc.error()), least_budget_mib(options, co)));
+                    sentence_of(pc.error()), least));
   pages = std::move(*pc);
   pages->register_check(page_kind::leaf, btree::check_page_node);
   pages->register_check(page_kind::inner, btree::check_page_node);

@@ -89,7 +89,9 @@ outcome<void> batch_loader::add(std::string_view tree_name, std::string_view key
     if (auto ended = end_bulk(); !ended) return ended;
   }
   const bool may_begin = options_.bulk && !std::exchange((*to)->bulk_tried, true);
-  if (may_begin && t.record_count() == 0 && t.order() == key_order::raw && !flags) bulk_.begin(t);
+  if (may_begin && t.record_count() == 0 && t.order() == key_order::raw && !flags &&
+      bulk_part::can_take(key))
+    bulk_.begin(t);
   return bulk_.active() ? add_in_bulk(key, value) : add_to_batch(t, key, value, flags);
 }
 

@@ -11,7 +11,7 @@ void bulk_part::begin(const tree& t) {
 }
 
 bool bulk_part::takes(const tree& t, std::string_view key) const {
-  return t.id() == tree_.id() && (!any_ || key > std::string_view(last_key_));
+  return can_take(key) && t.id() == tree_.id() && (!any_ || key > std::string_view(last_key_));
 }
 
 void bulk_part::hold(std::string_view key, std::string_view value) {

@@ -29,11 +29,13 @@ class bulk_part {
   };
 
   explicit bulk_part(store& s) : store_(s) {}
+  // Longer keys are not loaded in bulk (pleach::bulk_loader).
+  static bool can_take(std::string_view key) { return key.size() <= 1024; }
 
   // REQUIRES: !active(); the tree is empty.
   void begin(const tree& t);
   bool active() const { return loader_.has_value(); }
-  // Is the record of the part's tree, and behind all others?
+  // Is the record of the part's tree, behind all others, and can it be taken?
   bool takes(const tree& t, std::string_view key) const;
   void hold(std::string_view key, std::string_view value);
   std::uint64_t held() const { return ends_.size(); }

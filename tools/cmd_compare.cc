@@ -77,7 +77,7 @@ outcome<int> run_compare(const command& c) {
   if (!one_store) first_command.cache_bytes = second_command.cache_bytes = c.cache_bytes / 2;
 
   auto s = open_store(first_command, access::read);
-  if (!s) return std::unexpected(s.error());
+  if (!s) return fail(s.error().sentence + (one_store ? "" : " (each store has half of --cache)"));
   std::optional<store> other;
   if (!one_store) {
     auto opened = open_store(second_command, access::read);

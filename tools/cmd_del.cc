@@ -19,7 +19,7 @@ outcome<int> run_del(const command& c) {
       auto key = key_for(*t, c.key, c.hex);
       if (!key) return std::unexpected(key.error());
       const answer a = s->run(t->del(*key));
-      missing = a.what() == category::not_found;
+      missing = is_missing(a);
       if (!a.ok() && !missing) {
         return fail(
             fmt::format("deleting key {} from tree {}", text::quoted(c.key), text::quoted(c.tree)),

@@ -24,7 +24,8 @@ outcome<std::uint64_t> delete_range(store& s, tree& t, const key_range& r, const
   pending deleting(s);
   deleting.start([&] { return t.delete_range(r.lower, upper, n); });
   while (!deleting.done()) {
-    if (interrupted()) return fail(fmt::format("{}: interrupted after {} records", doing, n));
+    if (interrupted())
+      return fail(doing + ": interrupted; a part of the range, or all of it, is deleted");
     if (auto turned = deleting.turn(); !turned) return std::unexpected(turned.error());
     line.update(n);
   }

@@ -113,8 +113,8 @@ outcome<int> run_fsck(const command& c) {
   if (r.clean) return exit_done;
   return fail(
       fmt::format(
-          "corrupt: checking found {} problems, nothing was changed; save what can be read with "
-          "`pleach save`, and restore from a dump",
+          "corrupt: checking found {} problems, nothing was changed; save the sound trees with "
+          "`pleach save --tree`, and restore the others from a dump",
           r.problem_count),
       exit_errors_left);
 }

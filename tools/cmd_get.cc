@@ -38,7 +38,7 @@ outcome<int> run_get(const command& c) {
     std::size_t got = 0;
     const std::size_t wanted = std::min<std::uint64_t>(piece.size(), left);
     const answer a = s->run(reader.read(at, {piece.data(), wanted}, got));
-    if (a.what() == category::not_found) return exit_missing;
+    if (is_missing(a)) return exit_missing;
     if (!a.ok()) {
       return fail(
           fmt::format("getting key {} from tree {}", text::quoted(c.key), text::quoted(c.tree)), a);

@@ -33,9 +33,10 @@ tree_options options_of(const command& c, std::string_view tree) {
   return o;
 }
 
-// The longest line that a record can need: each byte of the value as \u00xx, or as hex.
+// The longest line that a record can need: each byte of it as \u00xx, and the names of the fields.
 std::size_t line_bytes_max(const limits& most) {
-  return static_cast<std::size_t>(6 * most.value_bytes) + (1 << 20);
+  return static_cast<std::size_t>(6 * (most.value_bytes + most.key_bytes + most.tree_name_bytes) +
+                                  (1 << 16));
 }
 
 class load_run {

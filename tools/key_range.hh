@@ -16,7 +16,7 @@ struct key_range {
   std::string lower;                 // inclusive
   std::optional<std::string> upper;  // exclusive; none: to the end
   bool whole = false;                // the tree knows its order, we do not
-  bool empty() const { return !whole && upper && *upper <= lower; }
+  bool empty() const { return upper && (whole ? upper->empty() : *upper <= lower); }
 };
 
 // RETURNS: the least key above all that begin with `prefix`; none if there is no such key.

@@ -378,8 +378,8 @@ void decode_value(const CLI::App& app, const raw_command& raw, command& c) {
   }
 }
 
-void decode_nodes(const raw_command& raw, command& c) {
-  if (!raw.node.empty()) c.node_bytes = node_of(raw.node);
+void decode_nodes(const CLI::App& app, const raw_command& raw, command& c) {
+  if (given(app, "--node") && raw.nodes.empty()) c.node_bytes = node_of(raw.node);
   for (const std::string& each : raw.nodes) {
     const std::size_t equals = each.rfind('=');  // a tree's name may hold '='
     if (equals == std::string::npos) {
@@ -437,8 +437,9 @@ void decode(const CLI::App& app, const raw_command& raw, command& c) {
   }
   if (c.name == "save" && c.format != text_format::jsonl && c.digest)
     throw usage_error{"--digest needs --format jsonl: a dump is what db_load reads"};
-  c.batch_records = raw.batch.empty() ? 1000 : count_of("--batch", raw.batch);
-  c.bulk = !raw.no_bulk && !c.ack && raw.batch.empty();
+  const bool batches = given(app, "--batch");
+  c.batch_records = batches ? count_of("--batch", raw.batch) : 1000;
+  c.bulk = !raw.no_bulk && !c.ack && !batches;
   if (c.batch_records == 0) throw usage_error{"--batch: a batch has at least one record"};
   if (given(app, "--limit")) c.limit = count_of("--limit", raw.limit);
   if (given(app, "N")) c.index = count_of("N", raw.index);
@@ -450,11 +451,14 @@ void decode(const CLI::App& app, const raw_command& raw, command& c) {
   if (given(app, "--prefix")) c.prefix = bytes_of("--prefix", raw.prefix, c.hex);
   if (c.name == "load" && given(app, "--tree")) c.trees = {raw.dump_tree};
   if (c.name == "put") decode_value(app, raw, c);
-  if (given(app, "--offset"))
-    c.offset = c.name == "put" && raw.offset == "end" ? static_cast<std::uint64_t>(write_at::end)
-                                                      : count_of("--offset", raw.offset);
+  if (given(app, "--offset")) {
+    constexpr auto end = static_cast<std::uint64_t>(write_at::end);
+    const bool append = c.name == "put" && raw.offset == "end";
+    c.offset = append ? end : count_of("--offset", raw.offset);
+    if (!append && *c.offset == end) throw usage_error{"--offset: no value is so long"};
+  }
   if (given(app, "--length")) c.length = count_of("--length", raw.length);
-  decode_nodes(raw, c);
+  decode_nodes(app, raw, c);
   if (given(app, "--max-node")) c.max_node_bytes = node_of(raw.max_node, "--max-node");
   if (given(app, "--order")) c.order = order_of(raw.order);
   if (given(app, "--key-bytes")) c.key_bytes = length_of("--key-bytes", raw.key_bytes);
@@ -478,7 +482,7 @@ std::string general_help() {
   std::string out =
       "Pleach keeps metadata in named, ordered trees in one crash-safe store.\n\n"
       "Usage: pleach COMMAND STORE [ARGUMENTS] [OPTIONS]\n\nCommands:\n";
-  for (const entry& e : entries) out += fmt::format("  {:<8}{}\n", e.name, e.summary);
+  for (const entry& e : entries) out += fmt::format("  {:<14}{}\n", e.name, e.summary);
   out +=
       "\nCommon options, anywhere; -- ends options:\n"
       "  --cache SIZE      the store's whole memory budget (256MiB)\n"

@@ -28,6 +28,11 @@ std::string dump_lines(const tree_info& t);
 // ERRORS: a sentence that names the word that means nothing here.
 outcome<void> read_dump_words(const std::map<std::string, std::string>& words, tree_options& o);
 
+// Is the key not there? No stored key is as long as one that is too large for the tree.
+inline bool is_missing(const answer& a) {
+  return a.what() == category::not_found || std::string_view(a.name()) == "key_too_large";
+}
+
 // KEY of the command line as the tree takes it: in a tree of integers a decimal number, without
 // `hex`. ERRORS: exit 16: no number, or beyond what the tree's keys hold.
 outcome<std::string> key_for(const tree& t, const std::string& text, bool hex);

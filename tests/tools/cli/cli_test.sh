@@ -325,6 +325,10 @@ expect 1 select cs t 1000; out_empty
 expect 8 select cs plain 0; says "--counted"
 expect 16 select cs t -1
 expect 16 select cs t many
+echo '{"tree":"marked","key":"k","value":"v","flags":"1f"}' >marked.jsonl; expect 0 create cs marked --counted
+expect 0 load cs marked.jsonl; expect 0 select cs marked 0; same out marked.jsonl
+expect 16 create cs x --node ''; expect 16 load cs marked.jsonl --batch ''
+expect 16 put cs t 1000 v --offset 18446744073709551615
 expect 8 count cs missing; says "unknown tree"
 expect 0 trees cs; grep -q '^t	.*	digest$' out && grep -q '^c	.*	counted$' out && ok || bad "trees does not show the options"
 expect 0 trees cs --json; grep -q '"counted":true,"digest":true' out && ok || bad "no options in JSON"
@@ -415,6 +419,9 @@ fill_dr; expect 0 delete-range dr t c; out_is '2\n'; equal "$(left)" "a b/1 b/2 
 fill_dr; expect 0 delete-range dr t --to b/2; out_is '2\n'; equal "$(left)" "b/2 b/3 c d "
 fill_dr; expect 0 delete-range dr t b/2 --to b/3 --quiet; out_is '1\n'; err_empty
 fill_dr; expect 0 delete-range dr t --hex 622f32 622f33; out_is '1\n'; equal "$(left)" "a b/1 b/3 c d "
+pl create dr numbers --order uint --key-bytes 8 2>err; for n in 1 2 3; do expect 0 put dr numbers $n v; done
+expect 0 delete-range dr numbers '' '' --hex; out_is '0\n'; expect 0 scan dr numbers --to '' --hex; out_empty
+expect 0 scan dr numbers --count --to '' --hex; out_is '0\n'; expect 0 count dr numbers --to '' --hex; out_is '0\n'
 expect 0 delete-range dr t d a; out_is '0\n'; expect 0 delete-range dr t ""  ""; out_is '0\n'
 equal "$(left)" "a b/1 b/3 c d "
 expect 0 delete-range dr t; out_is '5\n'; equal "$(left)" ""
@@ -713,6 +720,13 @@ expect 0 load lk2 lk.shuffled; expect 0 save lk2; same out first.out; expect 0 f
 { head -5 lk.sorted; printf '{"tree":"l","key":"%s","value":"1"}\n' "$(rep 1048577)"; } >over.jsonl
 fresh lk4; expect 8 load lk4 over.jsonl; says "too large"; says "line 6"; expect 0 fsck lk4
 expect 8 load lk4 over.jsonl --no-bulk; says "too large"; says "line 6"; expect 0 fsck lk4
+# Behind a bulk part that has begun; and the first record of all.
+seq -f '{"tree":"s","key":"a%05g","value":"v"}' 1 2500 >behind.jsonl
+printf '{"tree":"s","key":"b%s","value":"long"}\n' "$(rep 2000)" >>behind.jsonl
+echo '{"tree":"s","key":"c","value":"last"}' >>behind.jsonl
+expect 0 load lk2 behind.jsonl; expect 0 scan lk2 s --count; out_is '2502\n'; expect 0 get lk2 s c; out_is 'last'; expect 0 fsck lk2
+tail -2 behind.jsonl | sed 's/"tree":"s"/"tree":"s2"/' | pl load lk2 >out 2>err; equal $? 0; expect 0 scan lk2 s2 --count; out_is '2\n'
+expect 0 create lk2 narrow --key-bytes 8; expect 1 get lk2 narrow "$(rep 1500)"; expect 1 del lk2 narrow "$(rep 1500)"
 expect 0 drop lk2 l; expect 0 fsck lk2
 sum=$(sha256sum <lk3); pl scan lk3 l >out 2>err; pl get lk3 l "$low" >out 2>err; pl fsck lk3 >out 2>err; equal "$(sha256sum <lk3)" "$sum"
 rm -f lk lk2 lk3 lk4 lk.* streamed first.out again.out over.jsonl
