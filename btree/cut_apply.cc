@@ -9,13 +9,6 @@
 
 namespace pleach::btree {
 
-namespace {
-/// Log bytes of a page that is rewritten: each byte once, and the headers of its runs.
-u64 whole_page(u32 node_bytes) {
-  return node_bytes + node_bytes / 8;
-}
-}  // namespace
-
 page_writer cut_op::change(cache::descriptor& d) {
   page_writer w = tree_->ctx->engine.write(d);
   d.structure_version = tree_->ctx->pages.next_version();

@@ -59,8 +59,8 @@ sm::step edit_all_op::found() {
 verdict edit_all_op::decide(void* self, bool present, std::string& value) {
   auto& op = *static_cast<edit_all_op*>(self);
   op.shown_ = present;
-  if (!present) return op.verdict_ = verdict::KEEP;
-  return op.verdict_ = op.editor_.fn(op.editor_.datum, as_bytes(op.key_), value);
+  if (!present) return verdict::KEEP;
+  return op.editor_.fn(op.editor_.datum, as_bytes(op.key_), value);
 }
 
 sm::step edit_all_op::edit() {

@@ -65,7 +65,6 @@ class edit_all_op final : public sm::machine<edit_all_op> {
   page_addr bad_;
   bool begun_ = false;
   bool shown_ = false;
-  verdict verdict_ = verdict::KEEP;
   std::string key_, next_, value_;
   read_op read_;
   write_op write_;

@@ -204,9 +204,6 @@ void format_node(page_writer w, page_addr addr, u64 store_id, tree_id_t tree, ge
                  u8 level, cbytes low, cbytes high, bool has_high, cbytes prefix,
                  record_shape shape = {}, u16 slotted_format = node_format_slotted,
                  bool aggregated = false);
-/// Bytes of slots or records that `changes` inserts and deletes which fit `n` move at most. What is
-/// moved twice in a group is captured once.
-u64 moved_bytes(const node_view& n, u32 changes);
 
 /// Do `count` inserts or replacements that occupy at most `record_bytes` each all find a place
 /// without compaction, whatever their order? (false: perhaps not.)

@@ -121,12 +121,6 @@ void format_node(page_writer w, page_addr addr, u64 store_id, tree_id_t tree, ge
 
 // --- room ---
 
-u64 moved_bytes(const node_view& n, u32 changes) {
-  if (n.fixed()) return fixed::moved_bytes(n, changes);
-  return std::min(u64{changes} * n.count() * slot_unit / 2,  // the shorter side
-                  (u64{n.count()} + changes) * slot_unit);
-}
-
 room room_for_insert(const node_view& n, cbytes key, u32 value_length, u32 attached, u32* place,
                      u32 near) {
   if (n.fixed()) return n.count() < fixed::row(n).places ? room::NOW : room::NONE;

@@ -10,6 +10,12 @@
 
 namespace pleach::btree {
 
+/// Log bytes of a page that is rewritten: each byte once, and the headers of more runs than a page
+/// is credited anyway.
+inline u64 whole_page(u32 node_bytes) {
+  return node_bytes + node_bytes / 8;
+}
+
 /// A stretch of `length` bytes anywhere in a node: rounded to granules, with its run's header.
 u64 stretch_cost(const node_view& n, u64 length);
 /// Header words of a change: slots, count, heap, garbage.

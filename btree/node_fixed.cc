@@ -172,15 +172,6 @@ u32 used_bytes(const node_view& n) {
   return n.payload_end() - slot_area_begin - (r.places - r.count) * r.record_bytes();
 }
 
-u64 moved_bytes(const node_view& n, u32 changes) {
-  const row r(n);
-  // One segment, one record of each other, and its turn; what is captured is whole granules.
-  const u64 segments = r.segment(r.places) + 1;
-  const u64 once =
-      ((u64{1} << r.shift) + segments) * (r.record_bytes() + 4 * capture_granule_bytes);
-  return std::min<u64>(changes * once, n.size());
-}
-
 void format(page_writer w, record_shape s, cbytes low, cbytes high, bool has_high) {
   put_header(w, s);
   set_low_fence(w, low);

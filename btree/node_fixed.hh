@@ -57,7 +57,6 @@ struct row {
 search_result find(const node_view& n, cbytes key);
 /// What the node has no room for, too: free_bytes() is whole records.
 u32 used_bytes(const node_view& n);
-u64 moved_bytes(const node_view& n, u32 changes);
 
 void format(page_writer w, record_shape s, cbytes low, cbytes high, bool has_high);
 void insert(page_writer w, u32 index, cbytes key, cbytes value);

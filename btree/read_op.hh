@@ -179,7 +179,7 @@ class read_op final : public sm::machine<read_op> {
   page_addr bad_;
   sm::claim grant_;
   u32 restarts_ = 0;
-  u32 moves_ = 0;  ///< to the next leaf, since there was no record in this one
+  u32 moves_ = 0;  ///< to the next leaf, for want of a record, in a tree with a comparator
   value_read_op value_op_;
   value_reference reference_;
   std::unique_ptr<long_keys> long_;

@@ -1,7 +1,8 @@
 // What the engine knows of an open tree, and of all trees of a store. In memory only.
 //
 // I1 A tree's root keeps its address and generation for life, so a put never touches the catalogue.
-// I2 `dropped` is set in the tick that commits the drop; every op looks at it in INIT and in CHECK.
+// I2 `dropped` is set before the first page of a dropped tree is freed; every op looks at it when
+//    it starts, and again before it goes to a root or changes anything.
 #pragma once
 
 #include <map>

@@ -320,7 +320,8 @@ void verifier::check_page(const expectation& e) {
     return;
   }
   if (n.count() == 0) problem(where, "corrupt: an inner node without children");
-  // The children are visited after this page is let go: memory stays one page, whatever the height.
+  // The children are visited after this page is let go: of the way there only references and fences
+  // are held.
   std::vector<expectation> children;
   std::string low = text(n.low_fence());
   for (u32 i = 0; i < n.count(); ++i) {

@@ -3,11 +3,11 @@
 // Every page that is reachable from the root block is loaded (so identity, sum and `check_node` are
 // verified), and compared with what its parent says: level, both fences, tree. Records are
 // recounted; extents of large values are read against their checksums, aggregates are compared with
-// what the child adds up to. What is reachable is marked,
-// one bit a block, and compared with the bitmap pages both ways.
+// what the child adds up to. What is reachable is marked, one bit a block, and compared with the
+// bitmap pages both ways.
 //
-// Blocking; runs the reactor. Memory: one bit per block of the volume (32 MiB a TiB), and the pages
-// of one path.
+// Blocking; runs the reactor. REQUIRES: nobody writes meanwhile. Memory: one bit per block of the
+// volume (32 MiB a TiB), one page, and the references and fences in the pages of one path.
 #pragma once
 
 #include <functional>

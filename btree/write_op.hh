@@ -27,8 +27,9 @@
 //    empties nor becomes sparse: ACT meets the leaf, and the root for its counts. Everything else
 //    gives the shortcut up for the path, in PLAN, or starts again, in CHECK. Counted trees have
 //    none: each change of theirs changes the aggregates on the whole path.
-// I4 A leaf that was emptied is unlinked in the same transaction, unless its neighbour has no room
-//    for the wider fence: then it stays, empty and legal, and is counted (`empties_kept`).
+// I4 A leaf that was emptied is unlinked in the same transaction, unless its heir has no room for
+//    the wider fence, is to take inserts of the same batch, or is not the one that the plan saw:
+//    then it stays, empty and legal, and is counted (`empties_kept`).
 // I5 An editor is asked in the tick of PLAN or CHECK, before anything is changed, and what it says
 //    is done to the very record that it saw. One that fails leaves no trace.
 // I6 Before PLAN all stubs in the nodes on the way of a long key are compared with it

@@ -5,7 +5,8 @@
 // For the only change of a node the plan is exact about whether there is room, and nearly so about
 // the log bytes. For a node of which several change and the sum of additions does not fit is
 // credited one new page per quarter of a node added, plus two: a split leaves both halves at least
-// 3/8 full, so a further split needs at least that quarter (never more than one page per record).
+// 3/8 full (but where a run goes on, of which batches know the ascending ones), so a further split
+// needs at least that quarter (never more than one page per record).
 #pragma once
 
 #include "btree/write_op.hh"
@@ -62,11 +63,6 @@ class write_planner {
   bool same_counts_ = false;  ///< the only change replaces a value by one of its length
 };
 
-/// Log bytes of a page that is rewritten: each byte once, and the headers of more runs than a page
-/// is credited anyway.
-inline u64 whole_page(u32 node_bytes) {
-  return node_bytes + node_bytes / 8;
-}
 bool goes_to_extent(const tree& t, const write_item& i);
 /// Does an insert at `index` of a leaf go on with a run? Downwards only alone: the items of a batch
 /// ascend, and splits before them would be more than the plan has pages for.

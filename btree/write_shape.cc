@@ -78,8 +78,8 @@ bool write_applier::make_space(tree& t, resident_path& path, u32 level, cbytes k
   u32 blocks = plan != nullptr ? plan->wanted : node_class(t, longest);
   if (d.addr.blocks() < blocks) return grow(t, path, level, next_size(d, d.addr.blocks() * 2));
   split_point at = choose_split(n, key, index, value_length, r);
-  if (at.index == 0)  // no split helps: a larger page does
-    return grow(t, path, level, d.addr.blocks() * 2);
+  // No split helps: only where the store's largest nodes are too small (least_max_node_bytes).
+  if (at.index == 0) return grow(t, path, level, d.addr.blocks() * 2);
   cbytes separator{at.separator, at.separator_length};
   cache::descriptor& parent = *path.page[level + 1];
   node_view up(parent.reader());

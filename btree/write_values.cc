@@ -72,7 +72,7 @@ sm::step write_op::drafted() {
   return go(GATE);
 }
 
-/// The old value of the only item is an extent: it is read before the plan.
+/// The old value of an item is an extent: it, or its map, is read before the plan.
 sm::step write_op::read_old(u64 more_units) {
   if (pinned_units_ + txn::extent_chunk_blocks > grant_.amount)
     return ask_for_more(pinned_units_ + txn::extent_chunk_blocks + more_units);

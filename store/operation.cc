@@ -110,7 +110,7 @@ operation::operation(internal::store_state* s, void (*make)(operation&, void*), 
 }
 
 operation::~operation() {
-  // I2 of sm/op.hh: an engine op that is neither idle nor DONE aborts in its destructor.
+  PLEACH_ASSERT(at_ != state::started && "an operation is destroyed that is not done");
   operation_access::body_of(*this).~body();
 }
 

@@ -137,8 +137,8 @@ class engine {
   /// The open group refers to data that was written outside the log: flush before it is
   /// acknowledged.
   void require_flush();
-  /// CLOSED: the claim's credit becomes the group's. `captured` is compared with it; more is
-  /// counted as an overrun.
+  /// CLOSED: the claim's credit becomes the group's. Groups that log more than all of their claims
+  /// are counted as overruns.
   lsn_t end(sm::claim& credit);
 
   // --- CLEANUP ---
