@@ -282,7 +282,7 @@ sm::step write_op::open() {
 
 sm::step write_op::check() {
   if (errc e = ctx_->engine.health(); !is_ok(e)) return fail(e);
-  bool changed = ctx_->loop.env().chaotic && ctx_->loop.env().chaos("check");
+  bool changed = plan_.beside || (ctx_->loop.env().chaotic && ctx_->loop.env().chaos("check"));
   for (const write_item& i : items_)
     if (i.t->dropped) return fail(errc::tree_closed);
   if (PLEACH_PLANTED("check_skipped")) return go(ACT);

@@ -187,6 +187,7 @@ struct write_plan {
   u64 credit = 0;
   u64 units = 0;            ///< spare frames and bitmap pages
   bool merges = false;      ///< the leaf is sparse, and it and a resident neighbour fit one
+  bool beside = false;      ///< what it costs depends on a page that is not pinned
   bool converts = false;    ///< rewrites make leaves of the newest version
   bool may_change = false;  ///< false: nothing to do (deletes of absent keys)
   i32 probe = -1;           ///< pinned leaf whose neighbour path must be pinned first

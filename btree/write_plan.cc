@@ -21,7 +21,7 @@ void write_plan::clear() {
   frees.release();
   extents = 0;
   credit = units = 0;
-  may_change = stale = merges = converts = false;
+  may_change = stale = merges = beside = converts = false;
   probe = read_old = -1;
   verdict = errc::ok;
 }

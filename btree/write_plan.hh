@@ -49,7 +49,7 @@ class write_planner {
   /// New pages, and separators of unknown lengths for the parent.
   void split_somehow(write_plan& out, pinned_page& p, u32 added);
   void add_separator(const pinned_page& child, cbytes separator);
-  void plan_unlink(pinned_page& leaf);
+  void plan_unlink(write_plan& out, pinned_page& leaf);
   void free_later(write_plan& out, page_addr a);
   void free_fence(write_plan& out, cbytes fence);
   /// Runs of a value with a map that are taken, or freed: their bitmap pages and their log bytes.

@@ -177,7 +177,7 @@ void write_planner::plan_leaf(write_plan& out, pinned_page& p) {
     free_later(out, p.d->addr);
     free_fence(out, n.low_fence());
     if (n.has_high_fence()) free_fence(out, n.high_fence());
-    plan_unlink(p);
+    plan_unlink(out, p);
     ++op_.pins_[static_cast<u32>(p.parent)].deletes;
   } else if (op_.leaves_sparse_) {
     return;
@@ -365,18 +365,19 @@ u32 write_planner::plan_new_pages(write_plan& out, pinned_page& p, u32 inserts, 
 }
 
 /// The neighbour takes over the range of a leaf that is empty.
-void write_planner::plan_unlink(pinned_page& leaf) {
+void write_planner::plan_unlink(write_plan& out, pinned_page& leaf) {
   node_view n(leaf.d->reader());
   const pinned_page& parent = op_.pins_[static_cast<u32>(leaf.parent)];
   node_view up = leaf.t->view(*parent.d);
   u32 i = slot_in(up, leaf.d);
   bool leftward = i > 0;
   cache::descriptor* other = nullptr;
-  if (op_.items_.size() == 1 && up.count() > 1)
-    other = ctx_.pages.find_resident(up.child(leftward ? i - 1 : i + 1));
-  if (other == nullptr) {
+  if (up.count() > 1) other = ctx_.pages.find_resident(up.child(leftward ? i - 1 : i + 1));
+  out.beside = true;
+  if (other == nullptr || op_.items_.size() != 1) {
     // A path of neighbours: wider fences may compact each of its nodes.
-    for (u32 level = 0; level <= parent.level; ++level) touch(n.size() + 2 * max_stored_key_bytes);
+    const u32 size = std::max(n.size(), other != nullptr ? other->size() : 0);
+    for (u32 level = 0; level <= parent.level; ++level) touch(size + 2 * max_stored_key_bytes);
     return;
   }
   node_view o(other->reader());
@@ -408,7 +409,7 @@ void write_planner::plan_merges(write_plan& out, pinned_page& leaf, u32 erased_b
       if (j > i ? !may_merge(n, o) : !may_merge(o, n)) continue;
       free_later(out, j > i ? other->addr : p->d->addr);
       if (n.is_leaf()) free_fence(out, (j > i ? o : n).low_fence());
-      out.merges = true;
+      out.merges = out.beside = true;
       log((j > i ? merge_cost(n, o) : merge_cost(o, n)) + more);
       log(child_erase_cost(up) + (p->t->counted ? sums_cost(up, 1) : 0));
       any = true;
