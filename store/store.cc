@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 
@@ -284,12 +285,23 @@ store::~store() {
   end();
 }
 
+namespace {
+/// Stores that could not be closed where they were destroyed (on another thread, in a forked child,
+/// in a callback), which cannot be taken down there either: kept until the process ends.
+struct left_behind {
+  std::shared_ptr<core> store;
+  left_behind* next;
+};
+std::atomic<left_behind*> all_left_behind{nullptr};
+}  // namespace
+
 void store::end() noexcept {
   if (!state_) return;
   (void)close();
-  // What cannot be closed here (another thread, a forked child, a callback) cannot be taken down
-  // either.
-  if (live(state_.get())) (void)new std::shared_ptr<core>(state_->c);
+  if (!live(state_.get())) return;
+  auto* kept = new left_behind{state_->c, all_left_behind.load()};
+  while (!all_left_behind.compare_exchange_weak(kept->next, kept)) {
+  }
 }
 
 std::expected<void, error> store::close() {
