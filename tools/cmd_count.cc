@@ -88,8 +88,10 @@ outcome<int> run_select(const command& c) {
   const answer a = s->run(t->select(c.index, key, value));
   if (a.what() == category::not_found) return exit_missing;
   if (!a.ok()) return fail(doing, a);
-  record_flags flags;
-  if (const answer b = s->run(t->get(key, value, flags)); !b.ok()) return fail(doing, b);
+  record_flags flags;  // which a line of keys does not show
+  if (!c.keys_only) {
+    if (const answer b = s->run(t->get(key, value, flags)); !b.ok()) return fail(doing, b);
+  }
   const bool written =
       c.keys_only ? text::append_json_key_line(line, c.tree, key)
                   : text::append_json_line(line, c.tree, key, value, flags.key, flags.value);
