@@ -1,7 +1,9 @@
 #include "be/base/checksum.hh"
 
-#define XXH_INLINE_ALL
 #include <xxhash.h>
+#ifdef __x86_64__
+#include <xxh_x86dispatch.h>  // the widest vectors that the machine has: twice the speed of SSE2
+#endif
 
 #include <new>
 
