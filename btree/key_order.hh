@@ -36,9 +36,12 @@ inline int compare_bytes(const std::byte* a, std::size_t a_length, const std::by
     const u64 x = load_le<u32>(a) | u64{load_le<u32>(a + n - 4)} << 32;
     const u64 y = load_le<u32>(b) | u64{load_le<u32>(b + n - 4)} << 32;
     if (x != y) return order(x, y);
-  } else {
-    for (std::size_t i = 0; i < n; ++i)
-      if (a[i] != b[i]) return a[i] < b[i] ? -1 : 1;
+  } else if (n != 0) {
+    const auto all = [n](const std::byte* p) {
+      return static_cast<u32>(p[0]) << 16 | static_cast<u32>(p[n / 2]) << 8 |
+             static_cast<u32>(p[n - 1]);
+    };
+    if (const u32 x = all(a), y = all(b); x != y) return x < y ? -1 : 1;
   }
   return a_length < b_length ? -1 : a_length > b_length;
 }

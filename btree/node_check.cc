@@ -92,34 +92,40 @@ class checker {
   }
 
   const char* check_records() {
-    const node_header& h = n_.node();
+    const u32 count = n_.count(), first = leaf_ ? 0 : 1;
+    const u16 flags = n_.shape().flags;
+    const std::byte* const words = slots(n_);
+    const bool by_bytes = bytewise();
     cbytes before;
-    for (u32 i = 0; i < h.count; ++i) {
-      const u32 word = slot_word(slots(n_), i);
+    u32 head_before = 0;
+    for (u32 i = 0; i < count; ++i) {
+      const u32 word = slot_word(words, i), head = word >> 16;
       const u32 offset = (word & 0xffff) << shift_;
       parsed r;
       if (!parse_bounded(offset, r)) return "record bounds";
       if (const char* e = check_key_length(r)) return e;
       if (!take(offset, r.bytes())) return "overlapping records";
-      if (stored_head(n_.shape().flags, r.key, r.key_length) != word >> 16) return "slot head";
+      if (stored_head(flags, r.key, r.key_length) != head) return "slot head";
       if (const char* e = check_value(r)) return e;
       const cbytes suffix = span_of(r.key, r.key_length);
       if (!leaf_ && i == 0) {
         if (!suffix.empty()) return "first key of an inner node";
         continue;
       }
-      const u32 first = leaf_ ? 0 : 1;
-      if (!bytewise()) {
+      if (!by_bytes) {
         if (suffix.empty()) return "empty key";
         continue;  // its order is for the verifier, who has the comparator
       }
-      if (i > first && !precedes(before, suffix)) return "key order";
+      // Heads are the beginnings of the keys: mostly they tell the order.
+      if (i > first && head <= head_before && (head < head_before || !precedes(before, suffix)))
+        return "key order";
       if (i == first && !above_low(i)) return "key below the low fence";
       before = suffix;
+      head_before = head;
     }
-    const bool has_keys = h.count > (leaf_ ? 0 : 1);
-    if (has_keys && bytewise() && n_.has_high_fence() &&
-        !may_precede(key_at(h.count - 1u), n_.high_fence()))
+    const bool has_keys = count > first;
+    if (has_keys && by_bytes && n_.has_high_fence() &&
+        !may_precede(key_at(count - 1u), n_.high_fence()))
       return "key above the high fence";
     return nullptr;
   }
@@ -153,6 +159,8 @@ class checker {
 
   const char* check_value(const parsed& r) const {
     const u8 key_flags = r.key_flags(), flags = r.value_flags();
+    if (leaf_ && (key_flags | flags) == 0) [[likely]]
+      return nullptr;
     const u8 known = flag_bytes_ == 1 ? KEY_CHECKSUM | KEY_USER_FLAGS : 0;
     if ((key_flags & ~known) != 0) return "key flags";
     if (!leaf_) {
@@ -197,11 +205,18 @@ class checker {
     const std::byte *const end = page_.data() + payload_end_, *p = page_.data() + offset;
     r.begin = p;
     r.flag_bytes = flag_bytes_;
-    p = bounded_varint(p + flag_bytes_, end, r.key_length);
-    if (p == nullptr) return false;
-    p = bounded_varint(p, end, r.value_length);
-    if (p == nullptr || static_cast<u64>(end - p) < u64{r.key_length} + r.value_length)
-      return false;
+    p += flag_bytes_;
+    r.key_length = static_cast<u32>(p[0]);
+    r.value_length = static_cast<u32>(p[1]);
+    if ((r.key_length | r.value_length) < 0x80) [[likely]] {
+      p += 2;  // of one byte each
+    } else {
+      p = bounded_varint(p, end, r.key_length);
+      if (p == nullptr) return false;
+      p = bounded_varint(p, end, r.value_length);
+      if (p == nullptr) return false;
+    }
+    if (static_cast<u64>(end - p) < u64{r.key_length} + r.value_length) return false;
     r.key = p;
     r.value = p + r.key_length;
     return true;
@@ -223,16 +238,24 @@ class checker {
         bytes > payload_end_ - offset)
       return false;
     taken_bytes_ += bytes;
-    u32 unit = offset >> shift_;
-    const u32 end = unit + (bytes >> shift_);
-    while (unit < end) {
-      const u32 bit = unit % 64, n = std::min(64 - bit, end - unit);
-      const u64 mask = (n == 64 ? ~u64{0} : (u64{1} << n) - 1) << bit;
-      u64& word = taken_[unit / 64];
-      if (word & mask) return false;
-      word |= mask;
-      unit += n;
+    const u32 unit = offset >> shift_, last = unit + (bytes >> shift_) - 1;
+    u64 *word = taken_ + unit / 64, *const last_word = taken_ + last / 64;
+    const u64 from = ~u64{0} << unit % 64, to = ~u64{0} >> (63 - last % 64);
+    u64 twice = 0;
+    if (word == last_word) {
+      twice = *word & from & to;
+      *word |= from & to;
+    } else {
+      twice = *word & from;
+      *word |= from;
+      while (++word != last_word) {
+        twice |= *word;
+        *word = ~u64{0};
+      }
+      twice |= *word & to;
+      *word |= to;
     }
+    if (twice != 0) return false;
     return true;
   }
 

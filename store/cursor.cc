@@ -20,7 +20,7 @@ struct cursor::state {
   place at = place::NOWHERE;
   std::string key, value;  ///< `value`: of a large value; inline values are seen in the copy
   std::string landed;      ///< the key where a move ends
-  std::string_view value_view;
+  std::string_view key_view, value_view;   ///< what the caller sees
   std::string from, to;                    ///< the range; `to` empty: no bound
   std::string sought;                      ///< of the move under way
   char integer[btree::max_integer_bytes];  ///< `key` as the caller knows it
@@ -46,35 +46,51 @@ struct cursor::state {
   /// The cursor stands at `key` now.
   void arrive() {
     at = place::AT;
+    key_view = key;
     if (!has_integers() || key.size() != tree->open->t.key_bytes) return;
     std::memcpy(integer, key.data(), key.size());
     internal::turn_out(tree->open->t, integer);
+    key_view = {integer, key.size()};
   }
 
-  /// Takes key and value of the present index.
-  /// RETURNS: false if one of them is an extent.
-  bool take() {
-    btree::node_view leaf(page_reader(copy.bytes, copy.size));
-    btree::record r = leaf.at(copy.index);
-    if ((r.value_flags & btree::VALUE_INDIRECT) || leaf.has_stub(copy.index)) return false;
-    key.resize(leaf.key_length(copy.index));
-    leaf.copy_key(copy.index, reinterpret_cast<std::byte*>(key.data()));
+  btree::node_view view() const { return btree::node_view(page_reader(copy.bytes, copy.size)); }
+  /// Is the key or the value of this record of the copy an extent?
+  static bool has_extent(const btree::node_view& leaf, const btree::record& r) {
+    return (r.value_flags & btree::VALUE_INDIRECT) != 0 ||
+           leaf.prefix().size() + r.key_suffix.size() > btree::max_inline_key_bytes;
+  }
+  /// The cursor stands at this record of the copy now.
+  /// REQUIRES: it has no extent.
+  void take(const btree::node_view& leaf, const btree::record& r) {
+    const cbytes prefix = leaf.prefix();
+    key.resize(prefix.size() + r.key_suffix.size());
+    if (!prefix.empty()) std::memcpy(key.data(), prefix.data(), prefix.size());
+    std::memcpy(key.data() + prefix.size(), r.key_suffix.data(), r.key_suffix.size());
     value_view = as_text(r.value);
     arrive();
-    return true;
-  }
-  /// Are the checksums of the record at the present index right? If the copy was damaged the page
-  /// may be sound: an operation looks there.
-  bool sound() const {
-    btree::node_view leaf(page_reader(copy.bytes, copy.size));
-    return btree::record_sound(tree->open->t, leaf, copy.index);
   }
   /// Is the record at `index` of the copy in the range?
+  /// REQUIRES: the tree is open.
   bool in_range(u32 index) const {
+    if (from.empty() && to.empty()) return true;
     const btree::node_view leaf(page_reader(copy.bytes, copy.size), tree->open->t.order);
-    if (leaf.has_stub(index)) return false;  // an operation looks at it
     return (from.empty() || leaf.compare(index, as_bytes(from)) >= 0) &&
            (to.empty() || leaf.compare(index, as_bytes(to)) < 0);
+  }
+  /// Moves to the neighbour, if it is in the copy, whole.
+  /// RETURNS: false if not, or if its checksums are wrong: the page may be sound where the copy is
+  /// not. An operation looks there.
+  bool step(bool forward) {
+    if (!usable()) return false;
+    const btree::node_view leaf = view();
+    const u32 index = forward ? copy.index + 1 : copy.index - 1;
+    if (index >= leaf.count()) return false;
+    const btree::record r = leaf.at(index);
+    if (has_extent(leaf, r) || !in_range(index)) return false;
+    if (!btree::record_sound(tree->open->t, leaf, index)) return false;
+    copy.index = index;
+    take(leaf, r);
+    return true;
   }
   operation refused(errc e) const {
     return operation_access::refuse(tree ? tree->store.get() : nullptr, e);
@@ -99,13 +115,15 @@ class move_body final : public body {
     a.page = op.bad_page().raw;
     State& s = *cursor;
     if (a.code == 0) {
-      if (!s.take()) {
-        btree::node_view leaf(page_reader(s.copy.bytes, s.copy.size));
-        const btree::record r = leaf.at(s.copy.index);
+      const btree::node_view leaf = s.view();
+      const btree::record r = leaf.at(s.copy.index);
+      if (State::has_extent(leaf, r)) {
         std::swap(s.key, s.landed);
         s.value_view =
             r.value_flags & btree::VALUE_INDIRECT ? std::string_view(s.value) : as_text(r.value);
         s.arrive();
+      } else {
+        s.take(leaf, r);
       }
     } else if (a.code == static_cast<u32>(errc::not_found)) {
       s.at = forward ? State::place::BEHIND_LAST : State::place::BEFORE_FIRST;
@@ -216,37 +234,21 @@ operation cursor::prev() {
 }
 
 bool cursor::try_next() {
-  state& s = *state_;
-  if (!s.usable()) return false;
-  btree::node_view leaf(page_reader(s.copy.bytes, s.copy.size));
-  if (s.copy.index + 1 >= leaf.count() || !s.in_range(s.copy.index + 1)) return false;
-  ++s.copy.index;
-  if (s.sound() && s.take()) return true;
-  --s.copy.index;
-  return false;
+  return state_->step(true);
 }
-
 bool cursor::try_prev() {
-  state& s = *state_;
-  if (!s.usable() || s.copy.index == 0 || !s.in_range(s.copy.index - 1)) return false;
-  --s.copy.index;
-  if (s.sound() && s.take()) return true;
-  ++s.copy.index;
-  return false;
+  return state_->step(false);
 }
 
 bool cursor::valid() const {
   return state_->at == state::place::AT;
 }
 std::string_view cursor::key() const {
-  if (!valid()) return {};
-  return state_->has_integers() ? std::string_view(state_->integer, state_->key.size())
-                                : std::string_view(state_->key);
+  return valid() ? state_->key_view : std::string_view{};
 }
 record_flags cursor::flags() const {
   if (!valid() || state_->copy.source == nullptr) return {};
-  btree::node_view leaf(page_reader(state_->copy.bytes, state_->copy.size));
-  return internal::flags_from(btree::user_flags_of(leaf.at(state_->copy.index)));
+  return internal::flags_from(btree::user_flags_of(state_->view().at(state_->copy.index)));
 }
 std::string_view cursor::value() const {
   return valid() ? state_->value_view : std::string_view{};

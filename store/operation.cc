@@ -53,13 +53,6 @@ operation operation_access::refuse(store_state* s, errc code, btree::length_faul
   });
 }
 
-errc check_tree(const std::shared_ptr<tree_state>& t, bool writes) {
-  if (t == nullptr || t->open == nullptr || t->store->c == nullptr || t->store->c->closed ||
-      t->open->t.dropped)
-    return errc::tree_closed;
-  return writes && t->store->c->options.read_only ? errc::read_only : errc::ok;
-}
-
 /// The op is DONE (or was never started): the body's own ending.
 void operation_access::complete(operation& o) {
   body_of(o).finish(o.answer_);

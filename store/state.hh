@@ -102,7 +102,11 @@ inline bool live(const store_state* s) {
   return s && s->c && !s->c->closed;
 }
 /// RETURNS: why an operation on `t` cannot even start, or ok.
-errc check_tree(const std::shared_ptr<tree_state>& t, bool writes);
+inline errc check_tree(const std::shared_ptr<tree_state>& t, bool writes) {
+  if (t == nullptr || t->open == nullptr || !live(t->store.get()) || t->open->t.dropped)
+    return errc::tree_closed;
+  return writes && t->store->c->options.read_only ? errc::read_only : errc::ok;
+}
 /// A ranged read; `range`: of a reader that goes on with one value, or null.
 operation read_range(const std::shared_ptr<tree_state>& t, std::string_view key, u64 offset,
                      std::span<char> out, std::size_t& got, btree::value_range* range);
