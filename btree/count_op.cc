@@ -76,7 +76,7 @@ sm::step count_op::down() {
     cache::descriptor* d = held_;
     if (parent != nullptr) {
       need_ = node_view(parent->reader()).child(child);
-      ahead_.at(*parent, child);
+      ahead_.at(*parent, 1, child);
       d = pages.find_resident(need_);
     } else {
       if (d == nullptr) {
@@ -91,10 +91,8 @@ sm::step count_op::down() {
         node_view n = tree_->view(*d);
         child = n.find_child(key_, probe());
         if (asks(probe())) return go(KEY);
-        if (n.level() == 1) {
-          parent = d;
-          ahead_.at(*d, child);
-        }
+        if (n.level() == 1) parent = d;
+        ahead_.at(*d, n.level(), child);
         need_ = n.child(child);
         d = pages.find_resident(need_);
       }

@@ -156,7 +156,7 @@ sm::step read_op::down() {
     if (asks(probe())) return go(KEY);
     if (ahead_ != nullptr) {
       passed_ = n.level() == 1;
-      if (passed_) ahead_->at(*d, i);
+      ahead_->at(*d, n.level(), i);
     }
     page_ref ref = n.child(i);
     cache::descriptor* child = pages.find_resident(ref);
