@@ -84,6 +84,7 @@ struct tree {
   bool dropped = false;
   std::string name;
 
+  tree() = default;  ///< outside of any opening
   explicit tree(context& c) : ctx(&c) {}
   /// A node of this tree, which compares as the tree does.
   node_view view(const cache::descriptor& d) const { return node_view(d.reader(), order); }

@@ -97,6 +97,18 @@ struct operation_access {
   }
 };
 
+inline io::backend backend_of(device_kind k) {
+  switch (k) {
+    case device_kind::uring:
+      return io::backend::URING;
+    case device_kind::threads:
+      return io::backend::THREADS;
+    case device_kind::automatic:
+      break;
+  }
+  return io::backend::AUTO;
+}
+
 /// Is the store open?
 inline bool live(const store_state* s) {
   return s && s->c && !s->c->closed;

@@ -37,18 +37,6 @@ store operation_access::make_store(std::shared_ptr<store_state> s) {
 
 namespace {
 
-io::backend backend_of(device_kind k) {
-  switch (k) {
-    case device_kind::uring:
-      return io::backend::URING;
-    case device_kind::threads:
-      return io::backend::THREADS;
-    case device_kind::automatic:
-      break;
-  }
-  return io::backend::AUTO;
-}
-
 std::string advice(errc e) {
   switch (e) {
     case errc::no_file:
@@ -238,7 +226,7 @@ std::expected<store, error> store::open(const std::string& path, const open_opti
   store_layer::core_options co;
   if (auto known = register_orders(o, co); !known) return std::unexpected(known.error());
   io::open_options oo;
-  oo.kind = backend_of(o.device);
+  oo.kind = internal::backend_of(o.device);
   oo.read_only = o.read_only;
   auto dev = io::open_device(path, oo, env);
   if (!dev) return refuse_path("opening", path, dev.error());

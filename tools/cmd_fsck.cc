@@ -1,10 +1,14 @@
-// pleach fsck: checks everything, changes nothing. The report is data: it goes to standard output.
+// pleach fsck: checks everything, repairs what it is asked to. The report is data: it goes to
+// standard output.
 //
-// I1 Exit bits as fsck(8): 0 clean, 4 the store has errors, 8 it could not be checked, 16 usage.
+// I1 Exit bits as fsck(8): 0 clean, 1 errors were repaired, all of them, 4 errors are left, 8 the
+//    store could not be checked, 16 usage.
 // I2 A store that is damaged so that it cannot be opened is a finding (4), not an operational error
 //    (8).
+// I3 A repair is believed only after a check that found nothing.
 #include <fmt/format.h>
 
+#include "pleach/repair.hh"
 #include "tools/command.hh"
 #include "tools/open_store.hh"
 #include "tools/signals.hh"
@@ -96,9 +100,81 @@ outcome<check_report> examine(const command& c) {
   return fail(checked.error());
 }
 
-}  // namespace
+// What a repair did, and the check behind it.
+struct repaired {
+  repair_report report;
+  std::vector<repair_step> steps;
+};
 
-outcome<int> run_fsck(const command& c) {
+std::string line_of(const repair_step& s) {
+  return fmt::format("{}: {}: {}\n", s.where, s.what, s.done.empty() ? "left as it is" : s.done);
+}
+
+std::string as_json(const repaired& r, const check_report& checked) {
+  std::string out =
+      fmt::format("{{\"repaired\":{},\"left\":{},\"lost_and_found\":{},\"given_up\":{},\"steps\":[",
+                  r.report.repaired, r.report.left, r.report.lost_and_found, r.report.given_up);
+  for (const repair_step& s : r.steps) {
+    if (&s != &r.steps.front()) out += ",";
+    out += "{\"where\":";
+    append_string(out, s.where);
+    out += ",\"what\":";
+    append_string(out, s.what);
+    out += ",\"done\":";
+    append_string(out, s.done);
+    out += "}";
+  }
+  std::string check = as_json(checked);
+  check.pop_back();  // its line end
+  return out + "],\"check\":" + check + "}\n";
+}
+
+std::string summary(const repaired& r, const command& c) {
+  std::string out;
+  if (!r.report.recovery.empty()) out += fmt::format("{}: {}\n", c.store, r.report.recovery);
+  out +=
+      fmt::format("{}: {} problems repaired, {} left", c.store, r.report.repaired, r.report.left);
+  if (r.report.lost_and_found != 0)
+    out += fmt::format("; {} records are in tree {}", r.report.lost_and_found, lost_and_found_tree);
+  if (r.report.given_up != 0) out += fmt::format("; {} records are lost", r.report.given_up);
+  return out + "\n";
+}
+
+outcome<repaired> mend(const command& c, text::safe_output& output) {
+  repair_options o;
+  o.safe_only = c.safe_repairs;
+  o.salvage = c.salvage;
+  o.undo_file = c.undo_file;
+  o.device = c.device;
+  o.cache_bytes = c.cache_bytes;
+  repaired done;
+  text::progress shown(fmt::format("repairing {}", c.store), "steps", {.quiet = c.quiet});
+  o.progress = [&](std::uint64_t at, std::uint64_t total) {
+    shown.update(at, total);
+    return !interrupted();
+  };
+  o.tell = [&](const repair_step& s) {
+    if (c.json)
+      done.steps.push_back(s);
+    else
+      (void)output.write(line_of(s));
+  };
+  auto report = repair_store(c.store, o);
+  shown.finish();
+  if (!report) {
+    const bool damage = report.error().what() == category::corrupt;
+    return fail(with_word(report.error().code,
+                          report.error().message +
+                              (damage && !c.salvage && !c.safe_repairs
+                                   ? "; `--salvage` gives up what cannot be read of the log"
+                                   : "")),
+                damage ? exit_errors_left : exit_failed);
+  }
+  done.report = std::move(*report);
+  return done;
+}
+
+outcome<int> run_check(const command& c) {
   auto report = examine(c);
   if (!report) return std::unexpected(report.error());
   check_report& r = *report;
@@ -111,12 +187,62 @@ outcome<int> run_fsck(const command& c) {
     return fail(done.error(), code);
   if (auto done = output.commit(); !done) return fail(done.error(), code);
   if (r.clean) return exit_done;
-  return fail(
-      fmt::format(
-          "corrupt: checking found {} problems, nothing was changed; save the sound trees with "
-          "`pleach save --tree`, and restore the others from a dump",
-          r.problem_count),
-      exit_errors_left);
+  return fail(fmt::format("corrupt: checking found {} problems, nothing was changed; `pleach fsck "
+                          "-y` repairs them, with `--undo FILE` so that it can be undone",
+                          r.problem_count),
+              exit_errors_left);
+}
+
+outcome<int> run_repair(const command& c) {
+  text::safe_output output;
+  if (c.safe_repairs && !c.check_always) {
+    const auto clean = is_clean(c.store, c.device);
+    if (!clean) return fail(clean.error());
+    if (*clean) {
+      if (auto done = output.write(c.json ? "{\"clean\":true}\n" : c.store + ": clean\n"); !done)
+        return fail(done.error());
+      if (auto done = output.commit(); !done) return fail(done.error());
+      return exit_done;
+    }
+  }
+  auto mended = mend(c, output);
+  if (!mended) {
+    (void)output.commit();  // what was found until then
+    return std::unexpected(mended.error());
+  }
+  auto checked = examine(c);
+  if (!checked) return std::unexpected(checked.error());
+  const bool clean = checked->clean && mended->report.left == 0;
+  const int code = !clean                         ? exit_errors_left
+                   : mended->report.repaired != 0 ? exit_repaired
+                                                  : exit_done;
+  const std::string text =
+      c.json ? as_json(*mended, *checked) : summary(*mended, c) + as_text(*checked, c);
+  if (auto done = output.write(text); !done) return fail(done.error(), code);
+  if (auto done = output.commit(); !done) return fail(done.error(), code);
+  if (clean) return code;
+  return fail(fmt::format("corrupt: {} problems are left{}",
+                          std::max(mended->report.left, checked->problem_count),
+                          c.safe_repairs ? "; `pleach fsck -y` repairs what may lose records" : ""),
+              exit_errors_left);
+}
+
+}  // namespace
+
+outcome<int> run_fsck(const command& c) {
+  return c.repair || c.safe_repairs ? run_repair(c) : run_check(c);
+}
+
+outcome<int> run_undo(const command& c) {
+  const auto undone = undo_repair(c.undo_file, c.store, c.device);
+  if (!undone) return fail(undone.error());
+  text::safe_output output;
+  if (auto done = output.write(fmt::format("{}: {} blocks are as they were before the repair\n",
+                                           c.store, undone->blocks));
+      !done)
+    return fail(done.error());
+  if (auto done = output.commit(); !done) return fail(done.error());
+  return exit_done;
 }
 
 }  // namespace pleach::tool

@@ -79,9 +79,12 @@ struct command {
     return o;
   }
 
-  // fsck: what its habitual options ask for is always so.
-  bool check_only = true;
-  bool check_always = true;
+  // fsck, undo
+  bool check_only = false;  // what it does without options
+  bool safe_repairs = false, repair = false;
+  bool check_always = false;  // also a clean store, with safe_repairs
+  bool salvage = false;
+  std::string undo_file;
 
   // mkfs, grow
   std::uint64_t size_bytes = 0;  // 0: the default
@@ -103,6 +106,7 @@ outcome<int> run_scan(const command& c);
 outcome<int> run_load(const command& c);
 outcome<int> run_save(const command& c);
 outcome<int> run_fsck(const command& c);
+outcome<int> run_undo(const command& c);
 outcome<int> run_stat(const command& c);
 outcome<int> run_upgrade(const command& c);
 outcome<int> run_create(const command& c);

@@ -6,7 +6,8 @@
 //
 // I1 Options stand anywhere, also before the command; "--" ends them.
 // I2 Exit codes: 0 done, 1 get/del/select of a key that is not there, compare of different
-//    trees, 4 fsck found errors, 8 operational error, 16 bad, no or unknown command or option.
+//    trees, fsck that repaired all, 4 fsck left errors, 8 operational error, 16 bad, no or unknown
+//    command or option.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
@@ -237,9 +238,26 @@ void set_up_compare(CLI::App& app, raw_command&, command& c) {
 }
 void set_up_fsck(CLI::App& app, raw_command&, command& c) {
   add_store(app, c);
-  app.add_flag("-n", c.check_only, "change nothing (always so)");
-  app.add_flag("-f", c.check_always, "check although the store looks clean (always so)");
+  CLI::Option* no = app.add_flag("-n", c.check_only, "check, change nothing (as without options)");
+  CLI::Option* safe = app.add_flag("-p", c.safe_repairs,
+                                   "repair what loses nothing; a store that was closed and has "
+                                   "sound superblocks is not looked at");
+  CLI::Option* all = app.add_flag("-y", c.repair, "repair everything");
+  no->excludes(safe)->excludes(all);
+  safe->excludes(all);
+  app.add_flag("-f", c.check_always, "with -p: look at any store");
+  CLI::Option* salvage =
+      app.add_flag("--salvage", c.salvage, "with -y: give a log up that is damaged");
+  salvage->needs(all);
+  CLI::Option* undo =
+      app.add_option("--undo", c.undo_file, "save what is overwritten to FILE (pleach undo)")
+          ->type_name("FILE");
+  undo->excludes(no);
   add_json(app, c);
+}
+void set_up_undo(CLI::App& app, raw_command&, command& c) {
+  app.add_option("FILE", c.undo_file, "what fsck --undo has saved")->required();
+  add_store(app, c);
 }
 
 constexpr const char* no_footer = "";
@@ -262,8 +280,10 @@ constexpr std::array entries{
           "The dump format is that of db_dump and mdb_dump.", set_up_load, run_load},
     entry{"save", "save trees as JSON Lines or as a text dump",
           "db_load and mdb_load read the dump format.", set_up_save, run_save},
-    entry{"fsck", "check everything, change nothing",
-          "Exit 0 clean, 4 errors, 8 could not check, 16 usage.", set_up_fsck, run_fsck},
+    entry{"fsck", "check everything, and repair it",
+          "Exit 0 clean, 1 errors repaired, 4 errors left, 8 could not check, 16 usage.",
+          set_up_fsck, run_fsck},
+    entry{"undo", "put back what a repair has changed", "", set_up_undo, run_undo},
     entry{"create", "make a tree", "Exit 8 if it is there.", set_up_create, run_create},
     entry{"count", "print how many records a range has", no_footer, set_up_count, run_count},
     entry{"rank", "print how many records are below a key", no_footer, set_up_record, run_rank},
@@ -495,7 +515,7 @@ std::string general_help() {
       "Exit codes: 0 done, 1 the key is not there (get, del, select), 8 operational error, 16 bad "
       "command or option;\n"
       "compare: 0 same, 1 different, 8 error, 16 usage;\n"
-      "fsck: 0 clean, 4 errors found, 8 could not check, 16 usage.\n";
+      "fsck: 0 clean, 1 errors repaired, 4 errors left, 8 could not check, 16 usage.\n";
   return out;
 }
 

@@ -21,6 +21,7 @@ enum exit_code : int {
   exit_done = 0,
   exit_missing = 1,      // get, del, select: the key is not there
   exit_different = 1,    // compare: the trees differ
+  exit_repaired = 1,     // fsck: the store had errors, all are repaired
   exit_errors_left = 4,  // fsck: the store has errors
   exit_failed = 8,       // operational error
   exit_usage = 16,       // bad, no or unknown command or option

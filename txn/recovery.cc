@@ -16,6 +16,7 @@ class page_batch {
     std::span<const index_entry> entries;
     std::byte* data = nullptr;
     errc code = errc::ok;
+    bool left_out = false;  ///< it is not written
     io::request r;
     page_batch* batch = nullptr;
     page_addr addr() const { return page_addr(entries.front().addr); }
@@ -30,6 +31,7 @@ class page_batch {
     if (count_ == most_pages || used_ + size > memory_.size()) return false;
     page& p = pages_[count_++];
     p.code = errc::ok;
+    p.left_out = false;
     p.entries = entries;
     p.data = memory_.data() + used_;
     p.batch = this;
@@ -38,7 +40,7 @@ class page_batch {
   }
   void transfer(io::request_kind kind) {
     for (page& p : pages()) {
-      if (kind == io::request_kind::READ && p.entries.front().is_format()) continue;
+      if (p.left_out || (kind == io::request_kind::READ && p.entries.front().is_format())) continue;
       if (in_flight_ >= depth) wait_below(depth);
       p.r.kind = kind;
       p.r.offset = p.addr().offset();
@@ -83,6 +85,8 @@ class page_batch {
   u32 in_flight_ = 0, limit_ = 1;
 };
 
+constexpr u64 salvage_jump = u64{1} << 32;  ///< beyond all numbers that the log may have given
+
 std::string name_of_page(page_addr a) {
   return "page at block " + std::to_string(a.block()) + " (" + std::to_string(a.blocks()) +
          " blocks)";
@@ -91,7 +95,7 @@ std::string name_of_page(page_addr a) {
 class replay {
  public:
   replay(sm::reactor& loop, io::device& dev, volume& v, u64 buffer_bytes, u64 window_blocks,
-         std::string& report)
+         std::string& report, left_out* salvage)
       : loop_(loop),
         dev_(dev),
         v_(v),
@@ -100,7 +104,8 @@ class replay {
         reader_(area_, v.store_id(), v.super.salt, source_, window_blocks <= kept_blocks ? 16 : 1,
                 window_blocks <= kept_blocks ? kept_blocks / 16 : kept_blocks),
         batch_(loop, dev, std::max<u64>(buffer_bytes, u64{max_page_blocks} * block_bytes)),
-        report_(report) {}
+        report_(report),
+        salvage_(salvage) {}
 
   status run(const recovery_index& index, const log_window& w, u64& pages);
 
@@ -115,6 +120,14 @@ class replay {
     report_ = text;
     return fail(code);
   }
+  /// The same of one page: a salvage goes on without it.
+  status page_error(page_batch::page& p, errc code, const std::string& text) {
+    p.left_out = true;
+    p.code = code;
+    if (salvage_ == nullptr) return error(code, text);
+    salvage_->push_back(text);
+    return {};
+  }
 
   sm::reactor& loop_;
   io::device& dev_;
@@ -125,6 +138,7 @@ class replay {
   page_batch batch_;
   std::vector<std::byte> body_;
   std::string& report_;
+  left_out* salvage_;
 };
 
 status replay::run(const recovery_index& index, const log_window& w, u64& pages) {
@@ -148,14 +162,15 @@ status replay::run(const recovery_index& index, const log_window& w, u64& pages)
 status replay::one_batch(const log_window& w) {
   batch_.transfer(io::request_kind::READ);
   for (page_batch::page& p : batch_.pages()) {
-    if (p.code != errc::ok)
-      return error(p.code, "recovery: reading " + name_of_page(p.addr()) +
-                               " failed: " + sentence_of(p.code));
-    if (status s = apply(p, w); !s) return s;
+    status s = p.code == errc::ok ? apply(p, w)
+                                  : page_error(p, p.code,
+                                               "recovery: reading " + name_of_page(p.addr()) +
+                                                   " failed: " + sentence_of(p.code));
+    if (!s) return s;
   }
   batch_.transfer(io::request_kind::WRITE);
   for (page_batch::page& p : batch_.pages())
-    if (p.code != errc::ok)
+    if (p.code != errc::ok && !p.left_out)
       return error(p.code, "recovery: writing " + name_of_page(p.addr()) +
                                " failed: " + sentence_of(p.code));
   batch_.clear();
@@ -166,22 +181,23 @@ status replay::apply(page_batch::page& p, const log_window& w) {
   bytes page{p.data, p.addr().size()};
   if (!p.entries.front().is_format()) {
     if (is_newer_than_log(page, p.addr(), v_.store_id(), w))
-      return error(errc::corrupt_log, "log corrupt: it ends at LSN " + std::to_string(w.last) +
-                                          ", but " + name_of_page(p.addr()) +
-                                          " was written by LSN " +
-                                          std::to_string(u64{header_of(page.data()).lsn}));
+      return page_error(p, errc::corrupt_log,
+                        "log corrupt: it ends at LSN " + std::to_string(w.last) + ", but " +
+                            name_of_page(p.addr()) + " was written by LSN " +
+                            std::to_string(u64{header_of(page.data()).lsn}));
   }
   u64 sum = 0;
   lsn_t lsn = 0;
   status s = apply_entries(p.entries, reader_, w, v_.store_id(), page, body_, sum, lsn);
   if (!s && s.error() == errc::corrupt)
-    return error(errc::corrupt, "recovery: " + name_of_page(p.addr()) +
-                                    " differs from its after-image in the log: a sector of it is "
-                                    "damaged, or a write was lost");
+    return page_error(p, errc::corrupt,
+                      "recovery: " + name_of_page(p.addr()) +
+                          " differs from its after-image in the log: a sector of it is "
+                          "damaged, or a write was lost");
   if (!s)
-    return error(s.error() == errc::io ? errc::io : errc::corrupt_log,
-                 "recovery: the log records of " + name_of_page(p.addr()) +
-                     " cannot be read: " + sentence_of(s.error()));
+    return page_error(p, s.error() == errc::io ? errc::io : errc::corrupt_log,
+                      "recovery: the log records of " + name_of_page(p.addr()) +
+                          " cannot be read: " + sentence_of(s.error()));
   stamp(page, sum, lsn);
   return {};
 }
@@ -199,7 +215,7 @@ std::string describe(const log_window& w) {
 }
 
 result<recovery_result> recover(sm::reactor& loop, io::device& dev, volume& v, u64 index_bytes,
-                                u64 buffer_bytes, std::string& report) {
+                                u64 buffer_bytes, std::string& report, left_out* salvage) {
   recovery_result r;
   if (v.super.clean_seq != 0) {
     r.next_seq = v.super.clean_seq;
@@ -212,11 +228,14 @@ result<recovery_result> recover(sm::reactor& loop, io::device& dev, volume& v, u
   recovery_index index(index_bytes);
   reactor_source source(loop, dev);
   std::string why;
-  result<log_window> w = scan_log(area, v.super, source, index, why);
+  bool cut_short = false;
+  result<log_window> w =
+      scan_log(area, v.super, source, index, why, salvage != nullptr ? &cut_short : nullptr);
   if (!w) {
     report = why;
     return fail(w.error());
   }
+  if (cut_short) salvage->push_back(why);
   index.seal();
   r.next_seq = w->end;
   r.last = w->last;
@@ -225,6 +244,8 @@ result<recovery_result> recover(sm::reactor& loop, io::device& dev, volume& v, u
   // that such a page is known for what it is. The number behind them is nobody's: as the last of
   // an opening that writes no group it stands for all that was recovered.
   r.next_lsn = r.last + area.blocks() + 2;
+  // Groups that were acknowledged are among those that a salvage leaves out: their pages stay.
+  if (cut_short) r.next_lsn = r.last + salvage_jump;
   r.anything = true;
   if (PLEACH_PLANTED("recovery_discards_before_flush")) {
     v.super.clean_seq = r.next_seq;
@@ -232,8 +253,8 @@ result<recovery_result> recover(sm::reactor& loop, io::device& dev, volume& v, u
     if (status s = write_superblocks(loop, dev, v); !s) return fail(s.error());
   }
   if (!index.entries().empty())
-    if (status s =
-            replay(loop, dev, v, buffer_bytes, w->end - w->start, report).run(index, *w, r.pages);
+    if (status s = replay(loop, dev, v, buffer_bytes, w->end - w->start, report, salvage)
+                       .run(index, *w, r.pages);
         !s)
       return fail(s.error());
   report = describe(*w) + "; " + std::to_string(r.pages) + " pages recovered";

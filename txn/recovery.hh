@@ -11,6 +11,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "txn/log_filter.hh"
 
@@ -25,10 +26,15 @@ struct recovery_result {
   bool anything = false;
 };
 
+/// What a recovery that is to save what can be saved had to leave out, a sentence each. A log that
+/// is damaged ends before the damage. A page that cannot be brought up to date stays as it is.
+using left_out = std::vector<std::string>;
+
 /// Blocking. `report` receives a sentence for the operator, also on failure.
-/// ERRORS: corrupt_log, corrupt (after-image differs, page named), io (page named), no_memory.
+/// ERRORS: corrupt_log, corrupt (after-image differs, page named), io (page named), no_memory. With
+/// `salvage` no_memory only, and io of the log.
 result<recovery_result> recover(sm::reactor& loop, io::device& dev, volume& v, u64 index_bytes,
-                                u64 buffer_bytes, std::string& report);
+                                u64 buffer_bytes, std::string& report, left_out* salvage = nullptr);
 
 /// Words for what pass 1 found.
 std::string describe(const log_window& w);

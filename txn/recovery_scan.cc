@@ -148,6 +148,8 @@ class walker {
          std::string& text, const log_head& h)
       : area(a), super(s), reader(r), index(i), why(text), head(h) {}
   result<log_window> run();
+  /// After a failure: what stands before the damage.
+  const log_window& so_far() const { return w; }
 
  private:
   const log_area& area;
@@ -261,7 +263,7 @@ result<log_window> walker::ended(u64 seq) {
 }  // namespace
 
 result<log_window> scan_log(const log_area& area, const superblock& super, block_source& source,
-                            recovery_index& index, std::string& why) {
+                            recovery_index& index, std::string& why, bool* cut_short) {
   log_head head;
   if (status s = find_head(area, super, source, head); !s) {
     why = "reading the log failed";
@@ -279,10 +281,20 @@ result<log_window> scan_log(const log_area& area, const superblock& super, block
               head.durable_upto < head.group;
   if (!sane) {
     why = "log block " + std::to_string(head.seq) + " contradicts itself";
-    return fail(errc::corrupt_log);
+    if (cut_short == nullptr) return fail(errc::corrupt_log);
+    *cut_short = true;
+    w.empty = false;
+    w.start = w.end = head.seq + 1;
+    w.last = std::max<lsn_t>(super.base_lsn, head.group);
+    return w;
   }
   log_reader reader(area, load_le<u64>(super.uuid), super.salt, source, 64, 2);
-  return walker(area, super, reader, index, why, head).run();
+  walker walk(area, super, reader, index, why, head);
+  result<log_window> found = walk.run();
+  if (found || found.error() != errc::corrupt_log || cut_short == nullptr) return found;
+  *cut_short = true;
+  index.drop();
+  return walk.so_far();
 }
 
 }  // namespace pleach::txn

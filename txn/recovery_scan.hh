@@ -32,8 +32,9 @@ struct log_window {
 };
 
 /// ERRORS: corrupt_log (I2, or records that break their format), no_memory (index full), io. `why`
-/// says it in words.
+/// says it in words. `cut_short`, if not null, is for a salvage: instead of corrupt_log the window
+/// ends behind the last group before the damage, and it is set.
 result<log_window> scan_log(const log_area& area, const superblock& super, block_source& source,
-                            recovery_index& index, std::string& why);
+                            recovery_index& index, std::string& why, bool* cut_short = nullptr);
 
 }  // namespace pleach::txn

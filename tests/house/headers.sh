@@ -4,7 +4,7 @@
 set -u
 cd "$1" || exit 2
 shift
-folders="include be pagecache txn btree store tools"
+folders="include be pagecache txn btree repair store tools"
 [ "${PLEACH_EFFORT:-}" = reduced ] && folders=include
 list=$(find $folders -name '*.hh' | LC_ALL=C sort)
 [ -n "$list" ] || { echo "no headers"; exit 1; }

@@ -3,10 +3,10 @@
 # Usage: includes.sh ROOT
 set -u
 cd "$1" || exit 2
-find be pagecache txn btree store include tools bench tests \( -name '*.hh' -o -name '*.cc' -o -name '*.h' \) 2>/dev/null |
+find be pagecache txn btree repair store include tools bench tests \( -name '*.hh' -o -name '*.cc' -o -name '*.h' \) 2>/dev/null |
   LC_ALL=C sort | xargs awk '
   # Houses of the engine, from the ground up.
-  BEGIN { n = split("be/base be/sm be/io be pagecache txn btree store", house, " ")
+  BEGIN { n = split("be/base be/sm be/io be pagecache txn btree repair store", house, " ")
           for (i = 1; i <= n; ++i) rank[house[i]] = i }
   function folder_of(path,   parts, k) {
     k = split(path, parts, "/")

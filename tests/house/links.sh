@@ -17,7 +17,7 @@ targets() {
         t = substr(rest, RSTART + 1, RLENGTH - 2); rest = substr(rest, RSTART + RLENGTH)
         if (t ~ /^(be|pagecache|txn|btree|store|include|tools|bench|tests|doc)\/[A-Za-z0-9_.\/-]+$/) print f "\tpath\t" t } }' "$f"
   done
-  grep -rnoE '\bdoc/[a-z_-]+\.md' be pagecache txn btree store include tools bench tests \
+  grep -rnoE '\bdoc/[a-z_-]+\.md' be pagecache txn btree repair store include tools bench tests \
     --include='*.hh' --include='*.cc' --include='*.sh' 2>/dev/null | grep -v '^tests/house/' |
     awk -F: '{ print $1 "\tpath\t" $3 }' | sort -u
 }

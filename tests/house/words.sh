@@ -3,7 +3,7 @@
 # Usage: words.sh ROOT
 set -u
 cd "$1" || exit 2
-sources=$(find be pagecache txn btree store include tools bench tests \
+sources=$(find be pagecache txn btree repair store include tools bench tests \
   \( -name '*.hh' -o -name '*.cc' -o -name '*.h' -o -name '*.sh' -o -name 'meson.build' \) 2>/dev/null | grep -v '^tests/house/')
 [ -n "$sources" ] || { echo "no sources"; exit 1; }
 wrong=0

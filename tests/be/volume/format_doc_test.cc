@@ -15,6 +15,7 @@
 #include "be/volume.hh"
 #include "btree/node_format.hh"
 #include "btree/value_map_format.hh"
+#include "repair/undo_file.hh"
 #include "txn/log_format.hh"
 
 namespace {
@@ -69,6 +70,18 @@ const layout structs[] = {
       PLEACH_FIELD(superblock, base_lsn),     PLEACH_FIELD(superblock, clean_seq),
       PLEACH_FIELD(superblock, dwb_block),    PLEACH_FIELD(superblock, dwb_blocks),
       PLEACH_FIELD(superblock, lost),         PLEACH_FIELD(superblock, reserved)}},
+    {"undo_header",
+     sizeof(repair::undo_header),
+     {PLEACH_FIELD(repair::undo_header, magic), PLEACH_FIELD(repair::undo_header, version),
+      PLEACH_FIELD(repair::undo_header, reserved0), PLEACH_FIELD(repair::undo_header, uuid),
+      PLEACH_FIELD(repair::undo_header, store_bytes), PLEACH_FIELD(repair::undo_header, checksum),
+      PLEACH_FIELD(repair::undo_header, reserved)}},
+    {"undo_entry",
+     sizeof(repair::undo_entry),
+     {PLEACH_FIELD(repair::undo_entry, magic), PLEACH_FIELD(repair::undo_entry, reserved0),
+      PLEACH_FIELD(repair::undo_entry, offset), PLEACH_FIELD(repair::undo_entry, length),
+      PLEACH_FIELD(repair::undo_entry, old_sum), PLEACH_FIELD(repair::undo_entry, new_sum),
+      PLEACH_FIELD(repair::undo_entry, reserved), PLEACH_FIELD(repair::undo_entry, checksum)}},
     {"root_record",
      sizeof(root_record),
      {PLEACH_FIELD(root_record, header), PLEACH_FIELD(root_record, next_tree_id),

@@ -44,7 +44,7 @@ equal() { if [ "$1" = "$2" ]; then ok; else bad "'$1' is not '$2'"; fi; }
 fresh() { rm -f "$1"; pl mkfs "$1" --size "${2:-64MiB}" >/dev/null 2>&1 || bad "mkfs $1"; }
 
 section "help, version, usage"
-for command in mkfs grow trees put get del drop delete-range scan load save fsck stat upgrade create count rank select compare; do
+for command in mkfs grow trees put get del drop delete-range scan load save fsck undo stat upgrade create count rank select compare; do
   expect 0 $command --help
   if grep -q STORE out; then ok; else bad "$command --help does not name STORE"; fi
 done
@@ -835,6 +835,38 @@ expect 4 fsck damaged; says corrupt
 expect 4 fsck damaged --json
 if command -v jq >/dev/null; then equal "$(jq -c '[.clean, (.problems | length > 0)]' out)" '[false,true]'; fi
 sum=$(sha256sum <damaged); pl fsck damaged >out 2>err; equal "$(sha256sum <damaged)" "$sum"
+
+section "repair and undo"
+fresh r
+for i in $(seq 400); do echo "{\"tree\":\"t\",\"key\":\"key$i\",\"value\":\"value$i\"}"; done | pl load r --node 4KiB >/dev/null 2>&1
+pl save r >before 2>/dev/null
+expect 0 fsck r -y; err_empty
+expect 0 fsck r -p; out_is 'r: clean\n'
+expect 16 fsck r -y -n; expect 16 fsck r -y -p; expect 16 fsck r --salvage; expect 16 fsck r -n --undo u
+# A leaf of the tree loses a sector, and a superblock copy one byte.
+leaf=$(python3 -c '
+import struct
+d = open("r", "rb").read()
+for b in range(len(d) // 4096):
+    magic, kind, _, _, addr, _, tree = struct.unpack("<IHHQQQQ", d[b * 4096:b * 4096 + 40])
+    if magic == 0x68634c50 and kind == 3 and tree == 2 and addr >> 8 == b and d[b * 4096 + 52] == 0: print(b)' | sed -n 2p)
+cp r damaged
+dd if=/dev/zero of=damaged bs=512 seek=$((leaf * 8 + 4)) count=1 conv=notrunc 2>/dev/null
+printf x | dd of=damaged bs=1 seek=$((256 * 4096 + 100)) conv=notrunc 2>/dev/null
+cp damaged d2; cp damaged d3
+expect 4 fsck damaged; says 'pleach fsck -y'; same damaged d2
+expect 4 fsck damaged -p; says 'corrupt'; expect 1 fsck damaged -y --undo u
+if grep -q "page $leaf+1 of tree t" out; then ok; else bad "the damaged page is not named"; fi
+expect 0 fsck damaged -y; expect 0 fsck damaged; err_empty
+pl save damaged --tree t 2>/dev/null >after
+if [ "$(grep -cvxFf before after)" = 0 ] && [ -s after ]; then ok; else bad "a record is another one after the repair"; fi
+fresh other; expect 8 undo u other; says 'another store'
+cp damaged again; expect 1 fsck d3 -y --undo u3; expect 0 undo u3 d3; same d3 d2
+expect 0 put damaged t new v; expect 8 undo u damaged; says 'written since'
+expect 8 undo nofile r; expect 8 undo before r; says 'no undo file'; expect 16 undo u
+expect 8 fsck d2 -y --undo u3; says 'exists'
+expect 1 fsck d2 -y --json
+if python3 -c 'import json; r = json.load(open("out")); assert r["repaired"] == 2 and r["left"] == 0 and r["check"]["clean"] and len(r["steps"]) == 2'; then ok; else bad "the JSON of a repair"; fi
 
 section "memory"
 awk 'BEGIN { s = sprintf("%800s", ""); gsub(/ /, "z", s); for (i = 0; i < 100000; ++i) printf "{\"tree\":\"t%d\",\"key\":\"%d-%08d\",\"value\":\"%s\"}\n", i % 3, (i * 7919) % 9973, i, s }' >wide.jsonl
