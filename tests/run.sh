@@ -130,8 +130,8 @@ stage_planted() {
 # Sums the counters of all test programs. Keys that nobody counted are 0.
 write_report() {
   local keys="crash_images seeds violations trace_mismatches planted_found planted_total edges_declared edges_taken
-    edges_excused edges_missing kill9_file kill9_block heap_allocations_cached_get heap_allocations_cached_put
-    sanitizer_tests thread_tests"
+    edges_excused edges_missing kill9_file kill9_threads kill9_block kill9_ext4 kill9_xfs kill9_btrfs
+    heap_allocations_cached_get heap_allocations_cached_put sanitizer_tests thread_tests"
   mkdir -p build/report.d
   { echo "sanitizer_tests=$sanitizer_tests"; echo "thread_tests=$thread_tests"; } >build/report.d/run.counters
   { cat build/report.d/*.counters build-planted/report.d/*.counters 2>/dev/null || true; } | awk -F= -v keys="$keys" '

@@ -8,7 +8,8 @@ packages="meson ninja-build g++ pkg-config liburing-dev libxxhash-dev libfmt-dev
           libboost-context1.81-dev doctest-dev"
 for option in "$@"; do
   case $option in
-    --tests) packages="$packages clang-19 lld-19 libclang-rt-19-dev python3-minimal util-linux mount lmdb-utils db5.3-util" ;;
+    --tests) packages="$packages clang-19 lld-19 libclang-rt-19-dev python3-minimal util-linux mount lmdb-utils db5.3-util
+                      e2fsprogs xfsprogs btrfs-progs" ;;
     --bench) packages="$packages librocksdb-dev liblmdb-dev" ;;
     *) echo "deps.sh: unknown option $option; it takes --tests and --bench" >&2; exit 16 ;;
   esac

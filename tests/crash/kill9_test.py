@@ -1,15 +1,22 @@
 #!/usr/bin/env python3
-"""Real SIGKILL of a loading process, against an oracle.
+"""Real SIGKILL of every command that writes, at a random moment, against an exact oracle.
 
-Usage: kill9_test.py PLEACH file|block [KILLS]
+Usage: kill9_test.py PLEACH file|threads|block|ext4|xfs|btrfs [KILLS]
 
-Records are made from their index, so the oracle is a replay of the first M records. After each kill the store must hold exactly the
-first M records for some M >= what was acknowledged, M - base a multiple of the batch (or all), and fsck must be clean. Then the load goes
-on from M; now and then in a new store.
+  file     a file in the temporary folder      block   a raw loop device
+  threads  the same without io_uring           ext4, xfs, btrfs   a file on such a file system, on a loop device
+           (btrfs: without copy-on-write)
+
+Killed are: load in batches, at any moment and while it closes; load in bulk; delete-range; drop; put of a large value, whole or
+a part of one; grow; mkfs over a store; and, after any of these, the recovery, up to three times. After each kill the store
+must hold exactly what the oracle allows, read-only with the log applied in memory; fsck must be clean; the next command goes on
+from there, which recovers it for good.
 
 What it is not: a test of power loss (the simulation is): the page cache of the kernel survives a SIGKILL.
-Counters: kill9_file= or kill9_block= to $PLEACH_REPORT_DIR.
+Counters: kill9_KIND= to $PLEACH_REPORT_DIR.
 """
+import collections
+import contextlib
 import json
 import os
 import random
@@ -18,142 +25,274 @@ import sys
 import tempfile
 import time
 
-pleach, kind = os.path.abspath(sys.argv[1]), sys.argv[2]
-kills = int(sys.argv[3]) if len(sys.argv) > 3 else (10 if os.environ.get("PLEACH_EFFORT") == "reduced" else 100)
-seed = int(os.environ.get("PLEACH_SEED", "7"))
-draw = random.Random(seed)
-ROUND = 4000          # records offered to one load
-RESTART_AT = 15000    # records after which a new store is made
-DEADLINE = time.monotonic() + float(os.environ.get("PLEACH_KILL9_SECONDS", "150"))
+from kill9_oracle import oracle, record, violation
+from real_kernel import MIB, in_own_mounts, loop_device, mounted, need
+
+EFFORT = {"threads": 10}
+DECK = ["load"] * 8 + ["close"] * 2 + ["bulk", "drop", "range", "large", "grow"] * 2 + ["mkfs"]
+FIRST_SIZE = 100 * MIB  # grows beyond the first allocation group, of 126 MiB
+LAST_SIZE = 160 * MIB
+RESTART_AT = 15000      # records after which a new store is made
 
 
-def record(i):
-    """Every fifth record replaces an earlier one; sizes go from nothing to beyond a quarter of a node."""
-    r = random.Random(seed * 1000003 + i)
-    key_of = r.randrange(i) if i > 0 and i % 5 == 4 else i
-    tree = "tree%d" % (key_of % 3)
-    key = "key-%08x" % (key_of * 2654435761 % (1 << 32))
-    size = r.choice((0, 10, 100, 400, 400, 900)) if i % 97 else 9000
-    return tree, key, "%d:" % i + "x" * size
+class store_under_fire:
+    def __init__(self, pleach, kind, path, folder, seed):
+        self.pleach, self.kind, self.path, self.folder, self.seed = pleach, kind, path, folder, seed
+        self.draw = random.Random(seed)
+        self.span = collections.defaultdict(lambda: 0.05)  # seconds within which a command is killed
+        self.kills = collections.Counter()
+        self.ended = self.early = 0
+        self.expected = oracle(seed)
+        self.deck = []
+        self.story = collections.deque(maxlen=6)  # the last commands that were shot at
+        self.new_store()
+
+    # --- commands ---
+
+    def common(self):
+        cache = self.draw.choice(("3MiB", "8MiB", "32MiB", "128MiB"))
+        device = "threads" if self.kind == "threads" else self.draw.choice(("auto", "auto", "threads"))
+        return ["--quiet", "--cache", cache, "--device", device]
+
+    def run(self, *arguments, ok=(0,)):
+        done = subprocess.run([self.pleach, *arguments], capture_output=True, timeout=120)
+        if done.returncode not in ok:
+            raise violation("pleach %s: exit %d: %s" % (" ".join(arguments), done.returncode,
+                                                        (done.stderr + done.stdout).decode(errors="replace").strip()))
+        return done.stdout.decode(errors="surrogateescape")
+
+    def shoot(self, what, *arguments, wait_for=None):
+        """Runs a command and kills it. The moment is drawn from a span that learns how long such a command takes.
+        RETURNS: whether it was killed, and its standard output. With `wait_for` it is killed after that line."""
+        with open(os.path.join(self.folder, "out"), "w+b") as out:
+            process = subprocess.Popen([self.pleach, *arguments], stdout=out, stderr=subprocess.PIPE)
+            if wait_for:
+                self.wait_for_line(process, out.name, wait_for)
+            time.sleep(self.draw.random() * self.span[what])
+            process.kill()
+            error = process.communicate()[1].decode(errors="replace").strip()
+            out.seek(0)
+            text = out.read().decode(errors="surrogateescape")
+        if process.returncode not in (-9, 0):
+            raise violation("pleach %s: exit %d: %s" % (" ".join(arguments), process.returncode, error))
+        killed = process.returncode == -9
+        self.story.append("%s%s" % (" ".join(arguments), " KILLED" if killed else ""))
+        self.kills[what] += killed
+        self.ended += not killed
+        self.span[what] = min(max(self.span[what] * (1.15 if killed else 0.7), 0.002), 1.0)
+        return killed, text
+
+    @staticmethod
+    def wait_for_line(process, name, line):
+        with open(name) as out:
+            while process.poll() is None:
+                out.seek(0)
+                if line in out.read().splitlines():
+                    return
+                time.sleep(0.001)
+
+    def content(self):
+        found = {}
+        for line in self.run("save", self.path, "--quiet").splitlines():
+            r = json.loads(line)
+            found[r["tree"], r["key"]] = r["value"]
+        return found
+
+    def after(self, killed):
+        """What the store holds now; before that, often, recoveries that are killed as well."""
+        found = self.content()
+        self.run("fsck", "-n", self.path, "--quiet")
+        nested = 0
+        while killed and nested < 3 and self.draw.random() < 0.4:
+            nested += 1
+            killed, _ = self.shoot("recovery", "upgrade", self.path, *self.common())
+            if self.content() != found:
+                raise violation("recovery %d was killed, and the content is another one" % nested)
+            self.run("fsck", "-n", self.path, "--quiet")
+        return found
+
+    # --- what is killed ---
+
+    def input_file(self, records):
+        path = os.path.join(self.folder, "input.jsonl")
+        with open(path, "w") as f:
+            for tree, key, value in records:
+                f.write(json.dumps({"tree": tree, "key": key, "value": value}) + "\n")
+        return path
+
+    def load(self, what="load", offered=4000, all_acked=False):
+        if self.expected.count > RESTART_AT:
+            self.new_store()
+        base, batch = self.expected.count, self.draw.choice((1, 7, 20, 50))
+        path = self.input_file(record(self.seed, i) for i in range(base, base + offered))
+        killed, text = self.shoot(what, "load", self.path, path, "--ack", "--batch", str(batch), *self.common(),
+                                  wait_for="acked %d" % offered if all_acked else None)
+        acks = [l for l in text.split("\n")[:-1] if l.startswith("acked ")]
+        acked = int(acks[-1].split()[1]) if acks else 0
+        self.early += killed and acked == 0
+        if all_acked and acked != offered:
+            raise violation("%d of %d records acknowledged at the end" % (acked, offered))
+        self.expected.loaded(self.after(killed), offered, acked, batch)
+
+    def close(self):
+        self.load("close", self.draw.choice((200, 1500)), all_acked=True)
+
+    def bulk(self, shot=True):
+        """All of a bulk load is one commit."""
+        tree = "bulk%d" % self.draw.randrange(1 << 30)
+        new = {(tree, "key-%08d" % i): "%d" % i * self.draw.randrange(1, 40) for i in range(20000)}
+        arguments = ["load", self.path, self.input_file((*k, v) for k, v in new.items()), *self.common()]
+        if shot:
+            killed, _ = self.shoot("bulk", *arguments)
+        else:
+            killed, _ = False, self.run(*arguments)
+        self.expected.is_one_of(self.after(killed), {**self.expected.records, **new})
+
+    def bulk_trees(self):
+        return sorted({t for t, _ in self.expected.records if t.startswith("bulk")})
+
+    def drop(self):
+        if not self.bulk_trees():
+            self.bulk(shot=False)
+        tree = self.draw.choice(self.bulk_trees())
+        without = {k: v for k, v in self.expected.records.items() if k[0] != tree}
+        killed, _ = self.shoot("drop", "drop", self.path, tree, *self.common())
+        self.expected.is_one_of(self.after(killed), without)
+        if not killed and self.expected.records != without:
+            raise violation("the tree was dropped, and is there")
+
+    def range(self):
+        if not self.bulk_trees():
+            self.bulk(shot=False)
+        tree = self.draw.choice(self.bulk_trees())
+        keys = sorted(k for t, k in self.expected.records if t == tree)
+        first, end = sorted(self.draw.sample(keys, 2)) if len(keys) > 1 else (keys[0], "z")
+        killed, text = self.shoot("range", "delete-range", self.path, tree, first, end, *self.common())
+        self.expected.range_deleted(self.after(killed), tree, first, end, whole=not killed)
+
+    def large(self):
+        """A value with a map: written whole, or a part of it."""
+        old = self.expected.records.get(("big", "value"), "")
+        part = self.draw.choice("abcdef") * self.draw.randrange(1, 3 * MIB)
+        arguments = ["put", self.path, "big", "value", "--create"]
+        new = part
+        if old and self.draw.random() < 0.6:
+            at = self.draw.randrange(len(old))
+            new = old[:at] + part + old[at + len(part):]
+            arguments = ["put", self.path, "big", "value", "--offset", str(at)]
+        path = os.path.join(self.folder, "value")
+        with open(path, "w") as f:
+            f.write(part)
+        killed, _ = self.shoot("large", *arguments, "--value-file", path, *self.common())
+        after = {**self.expected.records, ("big", "value"): new}
+        self.expected.is_one_of(self.after(killed), after)
+        if not killed and self.expected.records != after:
+            raise violation("the value was written, and is not there")
+
+    def size(self):
+        return json.loads(self.run("stat", self.path, "--json"))["size_bytes"]
+
+    def grow(self):
+        """The size may be one between: between two steps of growing the store is sound."""
+        if self.kind == "block" or self.size() + 4 * MIB > LAST_SIZE:
+            return self.mkfs()
+        old = self.size()
+        new = self.draw.randrange(old + 4 * MIB, LAST_SIZE + 1) // 4096 * 4096
+        killed, _ = self.shoot("grow", "grow", self.path, "--size", str(new), *self.common())
+        self.expected.is_exactly(self.after(killed))
+        now = self.size()
+        if not old <= now <= new or (not killed and now != new):
+            raise violation("grown from %d to %d bytes, the store has %d" % (old, new, now))
+        self.run("grow", self.path, "--size", str(new), *self.common())
+        if self.size() != new:
+            raise violation("grown again to %d bytes, the store has %d" % (new, self.size()))
+        self.expected.is_exactly(self.content())
+
+    def mkfs_arguments(self):
+        size = [] if self.kind == "block" else ["--size", str(FIRST_SIZE)]
+        return ["mkfs", self.path, "--force", *size, "--quiet", "--max-node", self.draw.choice(("16KiB", "64KiB")),
+                "--log-size", self.draw.choice(("1MiB", "2MiB", "8MiB"))]
+
+    def mkfs(self):
+        """The old store, an empty one, or (on a device) none, which is said."""
+        killed, _ = self.shoot("mkfs", *self.mkfs_arguments())
+        self.remove_unfinished()
+        looked = subprocess.run([self.pleach, "trees", self.path], capture_output=True, text=True)
+        if looked.returncode == 8 and "not a Pleach store" in looked.stderr and self.kind == "block" and killed:
+            return self.new_store()
+        if self.kind == "block" and killed:
+            self.mend_superblocks()
+        self.expected.is_one_of(self.after(killed), {})
+        if not self.expected.records:
+            self.expected = oracle(self.seed)
+        elif not killed:
+            raise violation("mkfs ended, and the old store is there")
+
+    def mend_superblocks(self):
+        """Until something is written, fsck names the copies that mkfs had erased, or not written yet."""
+        report = json.loads(self.run("fsck", self.path, "--json", ok=(0, 4)))
+        for p in report["problems"]:
+            if not p["where"].startswith("superblock ") or "this copy is damaged" not in p["what"]:
+                raise violation("after a killed mkfs fsck finds %s: %s" % (p["where"], p["what"]))
+        self.run("create", self.path, "empty%d" % self.draw.randrange(1 << 30))
+
+    def remove_unfinished(self):
+        """mkfs makes a file beside, which a kill leaves."""
+        folder, name = os.path.split(self.path)
+        for other in os.listdir(folder) if self.kind != "block" else ():
+            if other.startswith(name + ".mkfs-"):
+                os.unlink(os.path.join(folder, other))
+
+    def new_store(self):
+        self.run(*self.mkfs_arguments())
+        self.expected = oracle(self.seed)
+
+    def next(self):
+        if not self.deck:
+            self.deck = self.draw.sample(DECK, len(DECK))
+        getattr(self, self.deck.pop())()
 
 
-def fail(text):
-    print("kill9 (%s, PLEACH_SEED=%d): %s" % (kind, seed, text), file=sys.stderr)
-    sys.exit(1)
-
-
-def run(*arguments, ok=(0,)):
-    done = subprocess.run([pleach, *arguments], capture_output=True, timeout=120)
-    if done.returncode not in ok:
-        fail("pleach %s: exit %d: %s" % (" ".join(arguments), done.returncode, done.stderr.decode(errors="replace").strip()))
-    return done.stdout
-
-
-def content(store):
-    found = {}
-    for line in run("save", store, "--quiet").splitlines():
-        r = json.loads(line)
-        found[r["tree"], r["key"]] = r["value"]
-    return found
-
-
-class oracle:
-    """The first `count` records, replayed."""
-
-    def __init__(self):
-        self.count, self.records = 0, {}
-
-    def advance(self, count):
-        while self.count < count:
-            tree, key, value = record(self.count)
-            self.records[tree, key] = value
-            self.count += 1
-
-
-def check(store, expected, acked, batch, all_of):
-    found = content(store)
-    m = max((int(v.split(":")[0]) for v in found.values()), default=-1) + 1
-    base = expected.count
-    if m < base + acked:
-        fail("%d records acknowledged, but the store ends at %d" % (base + acked, m))
-    if (m - base) % batch != 0 and m != all_of:
-        fail("half a batch: %d records of this run in batches of %d" % (m - base, batch))
-    expected.advance(m)
-    if found != expected.records:
-        missing = [k for k in expected.records if k not in found]
-        extra = [k for k in found if k not in expected.records]
-        other = [k for k in found if k in expected.records and found[k] != expected.records[k]]
-        fail("the store is not the first %d records: %d missing %s, %d extra %s, %d other %s"
-             % (m, len(missing), missing[:3], len(extra), extra[:3], len(other), other[:3]))
-    run("fsck", "-n", store, "--quiet")
-
-
-def load_and_kill(store, folder, base):
-    batch = draw.choice((1, 7, 20, 50))
-    path = os.path.join(folder, "input.jsonl")
-    with open(path, "w") as f:
-        for i in range(base, base + ROUND):
-            tree, key, value = record(i)
-            f.write(json.dumps({"tree": tree, "key": key, "value": value}) + "\n")
-    command = [pleach, "load", store, "--ack", "--quiet", "--batch", str(batch), "--cache", draw.choice(("8MiB", "32MiB")),
-               "--device", draw.choice(("auto", "threads")), path]
-    out = os.path.join(folder, "acks")
-    with open(out, "wb") as acks:
-        process = subprocess.Popen(command, stdout=acks, stderr=subprocess.PIPE)
-        time.sleep(draw.random() ** 2 * 0.25)
-        process.kill()
-        error = process.communicate()[1]
-    if process.returncode not in (-9, 0):
-        fail("load: exit %d: %s" % (process.returncode, error.decode(errors="replace").strip()))
-    lines = [l for l in open(out).read().split("\n")[:-1] if l.startswith("acked ")]
-    return process.returncode == -9, batch, int(lines[-1].split()[1]) if lines else 0
-
-
-def new_store(store):
-    if kind == "file":
-        if os.path.exists(store):
-            os.unlink(store)
-        run("mkfs", store, "--size", "128MiB", "--log-size", draw.choice(("2MiB", "8MiB")), "--quiet")
+@contextlib.contextmanager
+def place(kind):
+    """Yields where the store is."""
+    if kind in ("file", "threads"):
+        with tempfile.TemporaryDirectory(prefix="pleach-kill9-") as folder:
+            yield os.path.join(folder, "store.pleach")
+    elif kind == "block":
+        with loop_device(128 * MIB) as device:
+            yield device
     else:
-        run("mkfs", store, "--force", "--log-size", draw.choice(("2MiB", "8MiB")), "--quiet")
-    return oracle()
+        with mounted(kind, 480 * MIB) as folder:
+            if kind == "btrfs":
+                need("chattr")
+                subprocess.run(["chattr", "+C", folder], check=True)
+            yield os.path.join(folder, "store.pleach")
 
 
 def main():
-    with tempfile.TemporaryDirectory(prefix="pleach-kill9-") as folder:
-        loop = None
-        store = os.path.join(folder, "store.pleach")
-        if kind == "block":
-            image = os.path.join(folder, "image")
-            with open(image, "wb") as f:
-                f.truncate(128 << 20)
-            made = subprocess.run(["losetup", "--find", "--show", image], capture_output=True, text=True)
-            if made.returncode != 0:
-                print("no loop device here: " + made.stderr.strip())
-                return 77
-            store = loop = made.stdout.strip()
+    pleach, kind = os.path.abspath(sys.argv[1]), sys.argv[2]
+    if kind not in ("file", "threads", "block"):
+        in_own_mounts()
+    reduced = os.environ.get("PLEACH_EFFORT") == "reduced"
+    kills = int(sys.argv[3]) if len(sys.argv) > 3 else 10 if reduced else EFFORT.get(kind, 50)
+    seed = int(os.environ.get("PLEACH_SEED", "7"))
+    deadline = time.monotonic() + float(os.environ.get("PLEACH_KILL9_SECONDS", "150"))
+    with place(kind) as path, tempfile.TemporaryDirectory(prefix="pleach-kill9-") as folder:
         try:
-            expected, killed, tries, early = new_store(store), 0, 0, 0
-            while killed < kills and time.monotonic() < DEADLINE:
-                if expected.count > RESTART_AT:
-                    expected = new_store(store)
-                base = expected.count
-                was_killed, batch, acked = load_and_kill(store, folder, base)
-                check(store, expected, acked, batch, base + ROUND)
-                tries += 1
-                killed += was_killed
-                early += was_killed and acked == 0
-                if killed % 25 == 0 and was_killed:
-                    print("kill9 %s: %d kills" % (kind, killed), flush=True)
-        finally:
-            if loop:
-                subprocess.run(["losetup", "-d", loop])
-        print("kill9 %s: %d kills (%d before the first acknowledgement), %d loads that ended, nothing lost"
-              % (kind, killed, early, tries - killed))
-        if "PLEACH_REPORT_DIR" in os.environ:
-            with open(os.path.join(os.environ["PLEACH_REPORT_DIR"], "kill9_%s.counters" % kind), "a") as f:
-                f.write("kill9_%s=%d\n" % (kind, killed))
-        return 0 if killed >= min(kills, 10) else 1
+            store = store_under_fire(pleach, kind, path, folder, seed)
+            while store.kills.total() < kills and time.monotonic() < deadline:
+                store.next()
+        except violation as what:
+            print("kill9 (%s, PLEACH_SEED=%d): %s\nbefore that:" % (kind, seed, what), *store.story, sep="\n  ", file=sys.stderr)
+            return 1
+    killed = store.kills.total()
+    print("kill9 %s: %d kills (%s; %d of load before the first acknowledgement), %d commands that ended, nothing lost"
+          % (kind, killed, ", ".join("%d %s" % (n, what) for what, n in store.kills.most_common()), store.early, store.ended))
+    if "PLEACH_REPORT_DIR" in os.environ:
+        with open(os.path.join(os.environ["PLEACH_REPORT_DIR"], "kill9_%s.counters" % kind), "a") as f:
+            f.write("kill9_%s=%d\n" % (kind, killed))
+    return 0 if killed >= min(kills, 10) else 1
 
 
 sys.exit(main())
