@@ -39,6 +39,9 @@ std::unique_ptr<device> make_thread_device(opened_file& file, u32 depth);
 /// by itself.
 /// RETURNS: 0 or -errno.
 int reserve_space(int fd, u64 old_size, u64 size);
+/// Some file systems keep, and show in the file's size, what a fallocate got before it failed: all
+/// that was free. RETURNS: `error`.
+int give_back_space(int fd, u64 old_size, int error);
 
 /// `device::read_now` of a file: reads on after short transfers, EINTR and EAGAIN.
 i64 read_file_now(int fd, u64 offset, bytes out);

@@ -230,9 +230,14 @@ int reserve_space(int fd, u64 old_size, u64 size) {
     rc = fallocate(fd, 0, static_cast<off_t>(old_size), static_cast<off_t>(size - old_size));
   } while (rc != 0 && errno == EINTR);
   if (rc == 0) return 0;
-  if (errno != EOPNOTSUPP && errno != ENOSYS) return -errno;
+  if (errno != EOPNOTSUPP && errno != ENOSYS) return give_back_space(fd, old_size, -errno);
   // posix_fallocate would write each block; where the file system cannot reserve, neither can that.
   return ftruncate(fd, static_cast<off_t>(size)) == 0 ? 0 : -errno;
+}
+
+int give_back_space(int fd, u64 old_size, int error) {
+  (void)!ftruncate(fd, static_cast<off_t>(old_size));
+  return error;
 }
 
 result<std::unique_ptr<device>> open_device(const std::string& path, const open_options& options,

@@ -236,6 +236,9 @@ void uring_device::finish(request& r, int res) {
     if (res == -EOPNOTSUPP || (res == 0 && r.offset < file_.size)) {
       ++stats_.system_calls;
       res = ftruncate(file_.fd, static_cast<off_t>(r.offset)) == 0 ? 0 : -errno;
+    } else if (res < 0) {
+      ++stats_.system_calls;
+      res = give_back_space(file_.fd, file_.size, res);
     }
     if (res == 0) file_.size = r.offset;
   }

@@ -101,14 +101,41 @@ def growth(folder, path, size, refuse, allow):
     n = 32 + fill(h, 32, 1000)
     h.check()
     allow()
-    expect("growing with space", h.say("grow %d" % (2 * size)), "ok")
-    if fill(h, n, 1000) < n // 4:
+    expect("growing with space", h.say("grow %d" % (size + size // 4)), "ok")
+    if fill(h, n, 1000) < n // 10:
         raise wrong("growth made no room")
     h.check()
     expect("close", h.close(), "ok")
     expect("open", h.open(path), "ok")
     h.check()
     expect("close", h.close(), "ok")
+
+
+def growth_ext4():
+    for size in (8, 16, 32, 64):
+        with mounted("ext4", size * MIB, make=("-m", "0")) as folder:
+            full = []
+            growth(folder, os.path.join(folder, "store"), 4 * MIB,
+                   lambda: full.append(ballast(folder, spare=256 << 10)), lambda: full[0].free())
+
+
+def growth_without_ring():
+    """The same through the other device back end, by the tool: its words and exit codes."""
+    with mounted("ext4", 16 * MIB, make=("-m", "0")) as folder:
+        path = os.path.join(folder, "store")
+        expect_run(8, "no space", pleach, "mkfs", path, "--size", "64MiB")
+        if os.listdir(folder) != ["lost+found"]:
+            raise wrong("a failed mkfs left %s" % os.listdir(folder))
+        make(path, 4 * MIB)
+        full = ballast(folder, spare=256 << 10)
+        for device in ("auto", "threads"):
+            expect_run(8, "no space", pleach, "grow", path, "--size", "32MiB", "--device", device)
+            if os.stat(path).st_size != 4 * MIB:
+                raise wrong("--device %s: a refused growth left %d bytes" % (device, os.stat(path).st_size))
+            expect_run(0, "", pleach, "put", path, "t", device, "v", "--create", "--device", device)
+        full.free()
+        expect_run(0, "", pleach, "grow", path, "--size", "6MiB")
+        expect_run(0, "", pleach, "fsck", path)
 
 
 def quota():
@@ -178,7 +205,7 @@ def copy_on_write():
         overwrite(folder, os.path.join(folder, "store"), lambda: None)
 
 
-SCENARIOS = [volume_full, quota, holes, copy_on_write]
+SCENARIOS = [volume_full, growth_ext4, growth_without_ring, quota, holes, copy_on_write]
 
 
 if __name__ == "__main__":
