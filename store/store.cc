@@ -202,6 +202,11 @@ std::expected<void, error> store::format(const std::string& path, const format_o
     ::unlink(made.c_str());
     return refuse_path("formatting", path, e);
   }
+  if (block_device) return {};
+  if (int rc = io::sync_folder_of(target.place(), true); rc != 0) {
+    ::unlink(target.place().c_str());
+    return refuse_path("formatting", path, from_errno(rc));
+  }
   return {};
 }
 

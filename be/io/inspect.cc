@@ -36,6 +36,16 @@ bool is_mounted(const std::string& path) {
   return false;
 }
 
+int sync_folder_of(const std::string& path, bool must) {
+  const size_t slash = path.rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  const int dir = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (dir < 0) return must ? -errno : 0;
+  const int rc = fsync(dir) == 0 || errno == EINVAL ? 0 : -errno;
+  close(dir);
+  return rc;
+}
+
 namespace {
 
 result<bool> nonzero(int fd, off_t from, off_t to) {

@@ -1,4 +1,5 @@
-// What mkfs asks before it overwrites a block device: is it mounted, does it hold anything?
+// What mkfs asks before it overwrites a block device: is it mounted, does it hold anything? And the
+// folder that a file's name stands in.
 #pragma once
 
 #include <string>
@@ -19,5 +20,9 @@ result<bool> holds_data(const std::string& path);
 
 /// RETURNS: true if `path` names a block device.
 bool is_block_device(const std::string& path);
+
+/// Makes the name `path` durable: a file that was made there, or renamed to it. `must`: a folder
+/// that cannot be opened is an error. RETURNS: 0 or -errno.
+int sync_folder_of(const std::string& path, bool must);
 
 }  // namespace pleach::io

@@ -158,14 +158,8 @@ class opener {
   /// What a crashed predecessor left in the kernel's hands is durable before anything is read.
   status make_durable() {
     if (fsync(file_.fd) != 0) return fail(from_errno(-errno));
-    const size_t slash = file_.path.rfind('/');
-    const std::string folder = slash == std::string::npos ? "." : file_.path.substr(0, slash + 1);
-    int dir = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0) return created_ ? fail(from_errno(-errno)) : status{};
-    const int rc = fsync(dir);
-    const int error = errno;
-    close(dir);
-    return rc == 0 || error == EINVAL ? status{} : fail(from_errno(-error));
+    const int rc = sync_folder_of(file_.path, created_);
+    return rc == 0 ? status{} : fail(from_errno(rc));
   }
 
   void probe_limits() {

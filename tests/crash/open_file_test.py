@@ -3,9 +3,8 @@
 
 Usage: open_file_test.py PLEACH STORE_HAND [SCENARIO...]
 
-Cut short, made immutable, removed; on a medium that is read-only, or becomes it; opened by a second process, also while the
-first one recovers it. Nothing hangs, nothing wrong is read, errors have the words and exit codes of doc/cli.md, and what was
-acknowledged is there when the file is well again.
+Cut short, made immutable, removed; on a medium that is read-only, or becomes it; opened by a second process, also while the first one recovers it. Nothing hangs, nothing wrong is read, errors have the
+words and exit codes of doc/cli.md, and what was acknowledged is there when the file is well again.
 """
 import os
 import signal
@@ -199,6 +198,40 @@ def shut_down():
             stops_and_comes_back(h, path, heal)
 
 
+def file_system_crash():
+    """What the file system's journal had not got by then is lost: a store that was made, and one that has grown, are there."""
+    need("xfs_io")
+    for kind in ("ext4", "xfs"):
+        with mounted(kind, 320 * MIB) as folder:
+            device = device_of(folder)
+
+            def crash(h=None):
+                system("xfs_io", "-x", "-c", "shutdown", folder)
+                if h:
+                    h.end()
+                system("umount", folder)
+                system("mount", device, folder)
+            path = os.path.join(folder, "store")
+            expect_run(0, "", pleach, "mkfs", path, "--size", "16MiB", "--quiet")
+            crash()
+            expect_run(0, "", pleach, "fsck", path)
+            expect_run(0, "", pleach, "put", path, "t", "k", "v", "--create")
+            crash()
+            expect_run(0, "", pleach, "get", path, "t", "k")
+            expect_run(0, "", pleach, "mkfs", path, "--size", "8MiB", "--force", "--quiet")
+            crash()
+            expect_run(8, "unknown tree", pleach, "get", path, "t", "k")
+            h = hand(hand_program)
+            expect("open", h.open(path), "ok")
+            expect("growing", h.say("grow %d" % (64 * MIB)), "ok")
+            expect("put", h.put(0, 5000, 4000, 1)[1], "ok")
+            crash(h)
+            expect("open", h.open(path), "ok")
+            expect("size", h.say("size"), str(64 * MIB))
+            h.check()
+            expect("close", h.close(), "ok")
+
+
 def second_process():
     with mounted("ext4", 64 * MIB) as folder:
         path, h = make(folder)
@@ -260,8 +293,8 @@ def second_process_during_recovery():
         expect("close", h.close(), "ok")
 
 
-SCENARIOS = [truncated, immutable, removed, read_only_mount, remounted_read_only, shut_down, second_process,
-             second_process_during_recovery]
+SCENARIOS = [truncated, immutable, removed, read_only_mount, remounted_read_only, shut_down, file_system_crash,
+             second_process, second_process_during_recovery]
 
 
 if __name__ == "__main__":
