@@ -198,7 +198,8 @@ std::expected<void, error> store::format(const std::string& path, const format_o
     return give_up(done.error().code, fmt::format("formatting {}: {}", path, done.error().message));
   dev->reset();
   if (!block_device && ::rename(made.c_str(), target.place().c_str()) != 0) {
-    errc e = from_errno(-errno);
+    const bool forbidden = errno == EPERM || errno == EACCES;  // the file is immutable
+    const errc e = forbidden ? errc::read_only : from_errno(-errno);
     ::unlink(made.c_str());
     return refuse_path("formatting", path, e);
   }

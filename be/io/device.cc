@@ -50,6 +50,9 @@ errc meaning(const request& r, int negative_errno) {
     case ENODEV:
     case ENXIO:
       return errc::device_gone;
+    case EROFS:  // remounted, or made immutable, under an open file
+    case EPERM:
+      return errc::read_only;
     case EFBIG:  // a limit of the file system or of the process, met only where space is asked for
       return r.kind == request_kind::RESIZE ? errc::device_full : errc::io;
     case EOPNOTSUPP:

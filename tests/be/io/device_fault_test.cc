@@ -107,7 +107,8 @@ DOCTEST_TEST_CASE("each errno has one meaning") {
                {EIO, errc::io},
                {EBADF, errc::io},
                {ECANCELED, errc::io},
-               {EROFS, errc::io},
+               {EROFS, errc::read_only},
+               {EPERM, errc::read_only},
                {ENOMEM, errc::io}};
   for (auto c : cases) {
     rig t;
