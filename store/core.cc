@@ -296,7 +296,8 @@ attempt<void> core::grow(u64 new_bytes) {
   if (!dev->limit().resizable)
     return in_trouble(errc::unsupported,
                       fmt::format("{}: a block device has the size it has", name));
-  if (new_bytes < dev->size() || new_bytes / block_bytes < vol.super.blocks)
+  // The file may be longer: growing was interrupted.
+  if (new_bytes / block_bytes < vol.super.blocks)
     return in_trouble(errc::bad_argument,
                       fmt::format("{}: growing to {} bytes: too small, it has {} bytes already",
                                   name, new_bytes, u64{vol.super.blocks} * block_bytes));

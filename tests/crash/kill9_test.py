@@ -197,15 +197,16 @@ class store_under_fire:
         if self.kind == "block" or self.size() + 4 * MIB > LAST_SIZE:
             return self.mkfs()
         old = self.size()
-        new = self.draw.randrange(old + 4 * MIB, LAST_SIZE + 1) // 4096 * 4096
+        new = self.draw.randrange(old + 4 * MIB, LAST_SIZE + 1) // 8192 * 8192
         killed, _ = self.shoot("grow", "grow", self.path, "--size", str(new), *self.common())
         self.expected.is_exactly(self.after(killed))
         now = self.size()
         if not old <= now <= new or (not killed and now != new):
             raise violation("grown from %d to %d bytes, the store has %d" % (old, new, now))
-        self.run("grow", self.path, "--size", str(new), *self.common())
-        if self.size() != new:
-            raise violation("grown again to %d bytes, the store has %d" % (new, self.size()))
+        again = self.draw.randrange(now, LAST_SIZE + 1) // 8192 * 8192  # the file may be longer by now
+        self.run("grow", self.path, "--size", str(again), *self.common())
+        if self.size() != again:
+            raise violation("grown again to %d bytes, the store has %d" % (again, self.size()))
         self.expected.is_exactly(self.content())
 
     def mkfs_arguments(self):

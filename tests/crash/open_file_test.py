@@ -95,6 +95,25 @@ def truncated():
             expect("close", h.close(), "ok")
 
 
+def longer():
+    """The file is longer than its store, as after growth that was interrupted: it grows to any size from its own on."""
+    with mounted("ext4", 96 * MIB) as folder:
+        path, h = make(folder)
+        expect("close", h.close(), "ok")
+        os.truncate(path, 64 * MIB)
+        expect("open", h.open(path), "ok")
+        h.check()
+        expect("growing to a size between", h.say("grow %d" % (40 * MIB)), "ok")
+        expect("size", h.say("size"), str(40 * MIB))
+        expect("put", h.put(5000, 1500, 4000, 1)[1], "ok")
+        h.check()
+        expect("growing to less", h.say("grow %d" % (36 * MIB)), "bad_argument")
+        expect("growing to all", h.say("grow %d" % (64 * MIB)), "ok")
+        h.check()
+        expect("close", h.close(), "ok")
+        expect_run(0, "", pleach, "fsck", path)
+
+
 def immutable():
     need("chattr")
     with mounted("ext4", 64 * MIB) as folder:
@@ -293,7 +312,7 @@ def second_process_during_recovery():
         expect("close", h.close(), "ok")
 
 
-SCENARIOS = [truncated, immutable, removed, read_only_mount, remounted_read_only, shut_down, file_system_crash,
+SCENARIOS = [truncated, longer, immutable, removed, read_only_mount, remounted_read_only, shut_down, file_system_crash,
              second_process, second_process_during_recovery]
 
 
