@@ -22,6 +22,7 @@ void install_signal_handlers() {
     sigaction(number, &stop, nullptr);
   }
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);  // a limit on the size of files is an error like others
 }
 
 bool interrupted() { return stop_wanted != 0; }

@@ -3,10 +3,12 @@
 
 Usage: open_file_test.py PLEACH STORE_HAND [SCENARIO...]
 
-Cut short, made immutable, removed; on a medium that is read-only, or becomes it; opened by a second process, also while the first one recovers it. Nothing hangs, nothing wrong is read, errors have the
+Cut short, made immutable, removed; on a medium that is read-only, or becomes it; beyond the limit of the process on the size of
+files; opened by a second process, also while the first one recovers it. Nothing hangs, nothing wrong is read, errors have the
 words and exit codes of doc/cli.md, and what was acknowledged is there when the file is well again.
 """
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -251,6 +253,43 @@ def file_system_crash():
             expect("close", h.close(), "ok")
 
 
+def size_limit():
+    """RLIMIT_FSIZE: growth and mkfs beyond it are errors; a store below it works."""
+    def limited():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8 * MIB, 8 * MIB))
+
+    def limited_as_hosts_do():
+        limited()
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    with mounted("ext4", 64 * MIB) as folder:
+        path = os.path.join(folder, "store")
+        expect_run(8, "no space", pleach, "mkfs", path, "--size", "16MiB", preexec_fn=limited, restore_signals=True)
+        if os.listdir(folder) != ["lost+found"]:
+            raise wrong("a failed mkfs left %s" % os.listdir(folder))
+        expect_run(0, "", pleach, "mkfs", path, "--size", "4MiB", preexec_fn=limited)
+        for device in ("auto", "threads"):
+            expect_run(8, "no space", pleach, "grow", path, "--size", "16MiB", "--device", device, preexec_fn=limited)
+            if os.stat(path).st_size != 4 * MIB:
+                raise wrong("a refused growth left %d bytes" % os.stat(path).st_size)
+        for device in ("auto", "threads"):
+            h = hand(hand_program, before=limited_as_hosts_do)
+            expect("open", h.open(path, device=device), "ok")
+            h.delete(0, 5000)
+            h.put(0, 200, 1000, 1)
+            expect("growing", h.say("grow %d" % (16 * MIB)), "device_full")
+            h.check()
+            expect("close", h.close(), "ok")
+        expect_run(0, "", pleach, "grow", path, "--size", "8MiB", preexec_fn=limited)
+        # What lies beyond the limit cannot be written: the tool says so, and is not killed.
+        expect_run(0, "", pleach, "grow", path, "--size", "32MiB")
+        code, _, said = run(pleach, "load", path, "/dev/stdin", "--batch", "10", preexec_fn=limited,
+                            input="".join('{"tree":"t","key":"%d","value":"%s"}\n' % (i, "x" * 8000) for i in range(2000)))
+        if code != 8 or not said.startswith("pleach load:"):
+            raise wrong("a load beyond the limit: exit %d: %s" % (code, said))
+        expect_run(0, "", pleach, "fsck", path)
+
+
 def second_process():
     with mounted("ext4", 64 * MIB) as folder:
         path, h = make(folder)
@@ -313,7 +352,7 @@ def second_process_during_recovery():
 
 
 SCENARIOS = [truncated, longer, immutable, removed, read_only_mount, remounted_read_only, shut_down, file_system_crash,
-             second_process, second_process_during_recovery]
+             size_limit, second_process, second_process_during_recovery]
 
 
 if __name__ == "__main__":
