@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "be/page_format.hh"
 
@@ -29,6 +30,10 @@ struct journal {
   std::function<void(lost_record&&)> keep;
   /// Bytes read of those to be read; false: stop.
   std::function<bool(u64 done, u64 total)> progress;
+  /// Records that leave their pages are in lost+found by now. Until then `keep` gets them, and the
+  /// page stays as it is: it is postponed.
+  bool losses_saved = false;
+  std::vector<std::string> postponed;                  ///< what is wrong, and where
   u64 repaired = 0, left = 0, kept = 0, given_up = 0;  ///< problems; records
 
   bool may_all() const { return allowed == policy::ALL; }

@@ -78,7 +78,9 @@ bool mender::adopt(const gap& g, found_node& node) {
   now.level = -1;
   const std::size_t gaps_before = walk_.gaps.size();
   walk_.walk_below(now);
-  return walk_.gaps.size() == gaps_before || walk_.gaps[gaps_before].ref != node.ref;
+  const bool hangs = walk_.gaps.size() == gaps_before || walk_.gaps[gaps_before].ref != node.ref;
+  if (!hangs) walk_.gaps.resize(gaps_before);
+  return hangs;
 }
 
 page_ref mender::fill(const gap& g) {
@@ -108,18 +110,36 @@ bool mender::whole_key(const salvaged_record& r, std::string& key) {
   return sound_key_reference(ref) && extents_.read(ref, key) == nullptr;
 }
 
-void mender::keep(const gap& g, const salvaged_record& r) {
-  lost_record lost{g.tree->name, g.tree->id, g.ref.addr.block(), {}, r.value};
-  bool there = whole_key(r, lost.key);
-  if (there && (r.value_flags & VALUE_INDIRECT)) {
-    value_reference ref;
-    std::memcpy(&ref, r.value.data(), sizeof ref);
-    there = extents_.read(ref, lost.value) == nullptr;
-  }
-  if (there)
+/// RETURNS: false if its key or its value cannot be read.
+bool mender::read_whole(const gap& g, const salvaged_record& r, lost_record& to) {
+  to = {g.tree->name, g.tree->id, g.ref.addr.block(), {}, r.value};
+  if (!whole_key(r, to.key)) return false;
+  if ((r.value_flags & VALUE_INDIRECT) == 0) return true;
+  value_reference ref;
+  std::memcpy(&ref, r.value.data(), sizeof ref);
+  return extents_.read(ref, to.value) == nullptr;
+}
+
+/// Gives these records of a damaged leaf to the journal, which saves them before the leaf may be
+/// overwritten. Until then what they consist of stays in use.
+/// RETURNS: false if none of them can be read: there is nothing to wait for.
+bool mender::postpone(const gap& g, const record_list& out) {
+  u64 kept = 0;
+  for (const salvaged_record* r : out) {
+    lost_record lost;
+    if (!read_whole(g, *r, lost)) continue;
+    ++kept;
     journal_.keep_record(std::move(lost));
-  else
-    ++journal_.given_up;
+    if (is_stub(as_bytes(r->key))) extents_.claim(g.tree->id, 0, reference_of(as_bytes(r->key)));
+    if ((r->value_flags & VALUE_INDIRECT) == 0) continue;
+    value_reference ref;
+    std::memcpy(&ref, r->value.data(), sizeof ref);
+    extents_.claim(g.tree->id, hash64(as_bytes(r->key)), ref);
+  }
+  if (kept == 0) return false;
+  reached_.claim(g.ref.addr);
+  journal_.postponed.push_back(where_of(g) + ": " + g.why);
+  return true;
 }
 
 /// A catalogue has no checksums; but a record that names the root of its own tree is none by
@@ -154,21 +174,31 @@ page_ref mender::fill_leaf(const gap& g) {
     journal_.leave(where_of(g), g.why + "; there is no space for a leaf in its place");
     return {};
   }
-  u64 back = 0;
-  if (!write_leaf(g, at, records, back)) {
+  page_buffer page(store_.max_node_blocks());
+  const record_list out = fill_page(page, g, at, records);
+  // What a catalogue loses is looked for by the pages of the trees.
+  const bool catalogue = g.tree->id == tree_catalogue;
+  if (!catalogue && !journal_.losses_saved && postpone(g, out)) return {};
+  if (!store_.write_page(page)) {
     journal_.leave(where_of(g), g.why + "; the leaf in its place cannot be written");
     return {};
   }
+  u64 given_up = 0;
+  lost_record ignored;
+  for (const salvaged_record* r : out) given_up += catalogue || !read_whole(g, *r, ignored);
+  journal_.given_up += given_up;
   journal_.fixed(where_of(g), g.why,
-                 fmt::format("rebuilt with {} records; {} others that nothing proves were in it",
-                             back, records.size() - back));
+                 fmt::format("rebuilt with {} records; {} others that nothing proves are in "
+                             "lost+found, {} are given up",
+                             records.size() - out.size(), out.size() - given_up, given_up));
   return at;
 }
 
-/// `back`: gets how many records are in it again. All others are kept for lost+found, or given up.
-bool mender::write_leaf(const gap& g, page_ref at, const std::vector<salvaged_record>& records,
-                        u64& back) {
-  page_buffer page(store_.max_node_blocks());
+/// Makes the page a leaf of the range with those records that are proven.
+/// RETURNS: the others.
+mender::record_list mender::fill_page(page_buffer& page, const gap& g, page_ref at,
+                                      const std::vector<salvaged_record>& records) {
+  record_list out;
   format(page, *g.tree, at, 0, {g.low, g.high, g.has_high});
   if (is_stub(as_bytes(g.low))) extents_.claim(g.tree->id, 0, reference_of(as_bytes(g.low)));
   for (const salvaged_record& r : records) {
@@ -181,14 +211,13 @@ bool mender::write_leaf(const gap& g, page_ref at, const std::vector<salvaged_re
       std::memcpy(&ref, value.data(), sizeof ref);
       fits = extents_.claim(g.tree->id, hash64(key), ref) == nullptr;
     }
-    if (!fits) {
-      keep(g, r);
-      continue;
-    }
-    insert_at(page.writer(), page.view().count(), key, r.key_flags, r.value_flags, value, attached);
-    ++back;
+    if (fits)
+      insert_at(page.writer(), page.view().count(), key, r.key_flags, r.value_flags, value,
+                attached);
+    else
+      out.push_back(&r);
   }
-  return store_.write_page(page).has_value();
+  return out;
 }
 
 // --- inner nodes ---
@@ -217,6 +246,7 @@ std::vector<mender::child> mender::cover(const tree_facts& t, u32 level, const r
   bool to_the_end = false;
   for (found_node* n : chosen) {
     open(n->low, true);
+    at = n->low;
     gap found;
     found.tree = &t;
     found.ref = n->ref;
@@ -250,9 +280,10 @@ std::vector<mender::child> mender::tiles(const tree_facts& t, u32 level, const r
   empty.high = r.high;
   empty.has_high = r.has_high;
   const page_ref at = allocate(root_blocks);
-  u64 back = 0;
   if (!at) return {};
-  failed_ |= !write_leaf(empty, at, {}, back);
+  page_buffer page(store_.max_node_blocks());
+  fill_page(page, empty, at, {});
+  failed_ |= !store_.write_page(page);
   return {{r.low, at}};
 }
 

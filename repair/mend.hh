@@ -59,10 +59,12 @@ class mender {
                           const std::vector<child>& below);
   std::size_t write_inner(const tree_facts& t, page_ref at, u32 level, const range& r,
                           std::span<const child> children, bool all_or_nothing);
-  bool write_leaf(const gap& g, page_ref at, const std::vector<salvaged_record>& records,
-                  u64& back);
+  using record_list = std::vector<const salvaged_record*>;
+  record_list fill_page(page_buffer& page, const gap& g, page_ref at,
+                        const std::vector<salvaged_record>& records);
   void format(page_buffer& page, const tree_facts& t, page_ref at, u32 level, const range& r);
-  void keep(const gap& g, const salvaged_record& r);
+  bool read_whole(const gap& g, const salvaged_record& r, lost_record& to);
+  bool postpone(const gap& g, const record_list& out);
   bool whole_key(const salvaged_record& r, std::string& key);
 
   raw_store& store_;

@@ -15,7 +15,7 @@ status raw_store::read_page(page_addr a, const generation_t* gen, page_buffer& t
   if (status s = read(a, to); !s) return s;
   result<unstamped> u = unstamp(to.all(), a, vol.store_id(), gen);
   if (!u) return fail(u.error());
-  if (is_lost(vol.super, u->lsn)) return fail(errc::corrupt);
+  if (u->lsn > lsn || is_lost(vol.super, u->lsn)) return fail(errc::corrupt);
   if (lsn_out != nullptr) *lsn_out = u->lsn;
   const u16 kind = to.header().kind;
   const bool node =
@@ -44,7 +44,10 @@ status raw_store::write_page(page_buffer& p) {
   h.lsn = lsn_none;
   stamp(p.all(), page_sum(p.all(), page_seed(vol.store_id(), a, h.generation)), lsn);
   ++pages_written;
-  return write_blocks(loop, dev, a.block(), p.all(), false);
+  status s = write_blocks(loop, dev, a.block(), p.all(), false);
+  h.checksum = 0;
+  h.lsn = lsn_none;
+  return s;
 }
 
 }  // namespace pleach::repair

@@ -43,7 +43,7 @@ class raw_store {
   status begin();
   /// All that was written is durable.
   status end();
-  /// Stamps and writes it where its header says. The buffer is spoilt.
+  /// Stamps and writes it where its header says.
   status write_page(page_buffer& p);
 
  private:

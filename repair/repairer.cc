@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "be/page.hh"
 #include "be/space_policy.hh"
 #include "txn/recovery.hh"
@@ -41,18 +43,16 @@ result<repair_totals> repairer::run(std::string& why) {
     why = sentence_of(v.error());
     return fail(v.error());
   }
-  std::string bad_copies;
-  for (u32 copy = 0; copy < superblock_copies; ++copy)
-    if (v->copy_states[copy] != copy_state::GOOD) {
-      journal_.fixed(fmt::format("superblock {}", copy), name_of(v->copy_states[copy]),
-                     "written anew from the best one");
-      bad_copies += '.';
-    }
+  const std::array<copy_state, superblock_copies> copies = v->copy_states;
   const bool was_clean = v->super.clean_seq != 0;
   if (status s = apply_log(*v, why); !s) return fail(s.error());
   store_ = std::make_unique<raw_store>(loop_, dev_, *v);
-  if (!was_clean || !bad_copies.empty())
+  if (!was_clean || std::ranges::any_of(copies, [](copy_state c) { return c != copy_state::GOOD; }))
     if (status s = store_->begin(); !s) return fail(s.error());
+  for (u32 copy = 0; copy < superblock_copies; ++copy)
+    if (copies[copy] != copy_state::GOOD)
+      journal_.fixed(fmt::format("superblock {}", copy), name_of(copies[copy]),
+                     "written anew from the best one");
   reached_.reset(store_->blocks());
   space_ = std::make_unique<space_map>(*store_, reached_);
   walk_ = std::make_unique<tree_walk>(*store_, reached_, journal_);
@@ -119,20 +119,13 @@ void repairer::check_root_block() {
   space_->load(r.groups_formatted);
 }
 
-/// What it says is found again: groups by their bitmaps, the catalogue's root and the greatest
-/// number of a tree by the nodes that are there.
+/// What it says is found again: the catalogue's root and the greatest number of a tree by the nodes
+/// that are there. All groups count as formatted: those without a bitmap get one.
 void repairer::rebuild_root_block(const char* why) {
   if (!journal_.may_all()) return journal_.leave("root block", why);
   const volume& v = store_->vol;
   const u64 groups = group_count(v.super.blocks, v.super.group_blocks);
-  page_buffer page(1);
-  const generation_t gen = format_generation;
-  u64 formatted = 0;
-  while (formatted < groups &&
-         store_->read_page({bitmap_block(formatted, v.super.group_blocks), 1}, &gen, page))
-    ++formatted;
-  formatted = std::max<u64>(formatted, 1);
-  space_->load(formatted);
+  space_->load(groups);
   found_nodes found = scan_pages(*store_, reached_, *space_, {}, journal_);
   const found_node* root = nullptr;
   for (const auto& [level, nodes] : found[tree_catalogue])
@@ -149,13 +142,11 @@ void repairer::rebuild_root_block(const char* why) {
   // Numbers of trees are never used again, also not of those that nothing is left of.
   constexpr u64 room_for_dropped = 1 << 20;
   r.next_tree_id = std::max<u64>(found.rbegin()->first, tree_catalogue) + room_for_dropped;
-  r.groups_formatted = formatted;
+  r.groups_formatted = groups;
   r.volume_blocks = v.super.blocks;
   r.catalogue_root = catalogue.addr.raw;
   r.catalogue_gen = catalogue.gen;
-  page_buffer written(1);
-  std::memcpy(written.all().data(), root_->all().data(), block_bytes);
-  if (!store_->write_page(written)) return journal_.leave("root block", "it cannot be written");
+  if (!store_->write_page(*root_)) return journal_.leave("root block", "it cannot be written");
   journal_.fixed("root block", why, "put together from what is there");
 }
 
@@ -179,7 +170,7 @@ void repairer::walk_catalogue() {
   trees_.push_back(catalogue_of(*store_, *reinterpret_cast<root_record*>(root_->all().data())));
   const tree_facts& catalogue = trees_.front();
   walk_->walk(catalogue);
-  const bool damaged = !walk_->gaps.empty() || catalogue_lost_;
+  const bool damaged = !walk_->gaps.empty() || catalogue_lost_ || walk_->catalogue_lost_some;
   if (!walk_->gaps.empty()) fill_gaps({});
   walk_->each_record(catalogue.root, [&](cbytes key, cbytes value) {
     tree_record r;
@@ -232,14 +223,17 @@ void repairer::refer(const gap& g, page_ref to) {
 
 void repairer::set_root(const gap& g, page_ref to) {
   for (tree_facts& t : trees_)
-    if (&t == g.tree) t.root = to;
+    if (&t == g.tree) {
+      t.root = to;
+      t.record.root_addr = to.addr.raw;
+      t.record.root_gen = to.gen;
+      if (t.found) return;  // it is entered into the catalogue with this root
+    }
   if (g.tree->id == tree_catalogue) {
     auto& r = *reinterpret_cast<root_record*>(root_->all().data());
     r.catalogue_root = to.addr.raw;
     r.catalogue_gen = to.gen;
-    page_buffer written(1);
-    std::memcpy(written.all().data(), root_->all().data(), block_bytes);
-    if (!store_->write_page(written)) journal_.leave("root block", "it cannot be written");
+    if (!store_->write_page(*root_)) journal_.leave("root block", "it cannot be written");
     return;
   }
   if (!walk_->set_tree_root(trees_.front().root, as_bytes(g.tree->name), to))
@@ -253,45 +247,63 @@ void repairer::find_lost_trees() {
   const found_nodes found = scan_pages(*store_, reached_, *space_, {}, journal_);
   for (const auto& [id, nodes] : found) {
     tree_facts t;
-    if (known.contains(id) || !describe_tree(id, nodes, t)) continue;
+    if (known.contains(id)) continue;
+    if (!describe_tree(id, nodes, t)) {
+      journal_.leave("tree " + t.name,
+                     "the catalogue has no record of it, and its keys are in the "
+                     "order of a comparator that nothing names");
+      continue;
+    }
     journal_.fixed("tree " + t.name, "the catalogue has no record of it", "entered again");
-    trees_found_.push_back({t.name, t.record});
     trees_.push_back(std::move(t));
   }
 }
 
-/// What a tree was like, as far as its nodes tell.
-/// RETURNS: false if there is no root among them.
+/// What a tree was like, as far as its nodes tell. Its root may be lost: then a place is named
+/// where none is, a gap like others. RETURNS: false if nobody can say how its keys are ordered.
 bool repairer::describe_tree(tree_id_t id, const tree_nodes& nodes, tree_facts& out) {
   const found_node* root = nullptr;
   tree_record r{};
   r.node_blocks = 1;
+  out.name = fmt::format("lost+found-tree-{}", id);
   for (const auto& [level, at_level] : nodes)
     for (const found_node& n : at_level) {
       r.node_blocks = static_cast<u16>(std::max<u32>(r.node_blocks, n.ref.addr.blocks()));
       if (n.low.empty() && !n.has_high && n.ref.addr.blocks() == root_blocks) root = &n;
     }
-  if (root == nullptr) return false;
+  const found_node& top = root != nullptr ? *root : nodes.rbegin()->second.front();
+  if (top.shape.flags & NO_BYTE_ORDER) return false;
+  page_ref at = top.ref;
+  if (root == nullptr) {
+    at = {space_->allocate(root_blocks), store_->generation()};
+    if (at) reached_.remove(at.addr.block(), at.addr.blocks());  // the walk comes by
+  }
   r.id = id;
-  r.root_addr = root->ref.addr.raw;
-  r.root_gen = root->ref.gen;
+  r.root_addr = at.addr.raw;
+  r.root_gen = at.gen;
   r.state = TREE_LIVE;
   r.order = ORDER_BYTES;
-  r.created_lsn = root->lsn;
+  r.created_lsn = top.lsn;
   u32 flags = 0;
-  if (root->shape.flags & NO_PREFIX) flags |= TREE_NO_PREFIX;
-  if (root->shape.flags & NO_TRUNCATION) flags |= TREE_NO_TRUNCATION;
-  if (root->shape.fixed()) {
+  if (top.shape.flags & NO_PREFIX) flags |= TREE_NO_PREFIX;
+  if (top.shape.flags & NO_TRUNCATION) flags |= TREE_NO_TRUNCATION;
+  if (top.shape.fixed()) {
     flags |= TREE_FIXED_LEAVES;
-    r.key_bytes = root->shape.key_bytes;
-    r.value_bytes = root->shape.value_bytes;
+    r.key_bytes = top.shape.key_bytes;
+    r.value_bytes = top.shape.value_bytes;
   }
-  // An order that only a program knows cannot be named by it any more.
-  if (root->shape.flags & NO_BYTE_ORDER) return false;
-  walk_->observe(root->ref, flags);
+  walk_->observe(top.ref, flags);
   r.flags = static_cast<u16>(flags);
-  out = facts_of(fmt::format("lost+found-tree-{}", id), r);
+  out = facts_of(out.name, r);
+  out.found = true;
   return true;
+}
+
+std::vector<found_tree> repairer::trees_found() const {
+  std::vector<found_tree> out;
+  for (const tree_facts& t : trees_)
+    if (t.found) out.push_back({t.name, t.record});
+  return out;
 }
 
 void repairer::recount() {

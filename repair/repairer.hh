@@ -15,7 +15,8 @@
 // I1 The superblocks are written before anything else is: from then on the log is empty, and an
 //    undo file can tell whether the store was written since.
 // I2 Cut short at any moment it can be run again: each page that it writes is right by itself, and
-//    what it has not come to is as damaged as before.
+//    what it has not come to is as damaged as before. A page of which records would be lost is
+//    overwritten only when they are saved (journal::losses_saved): by another run.
 // I3 With policy::SAFE nothing is written that loses a record or rests on a guess.
 #pragma once
 
@@ -51,7 +52,7 @@ class repairer {
   /// said so; what was repaired until then stays), io (a superblock cannot be written).
   result<repair_totals> run(std::string& why);
   /// Trees to be entered into the catalogue again.
-  const std::vector<found_tree>& trees_found() const { return trees_found_; }
+  std::vector<found_tree> trees_found() const;
 
  private:
   status apply_log(volume& v, std::string& why);
@@ -78,7 +79,6 @@ class repairer {
   std::unique_ptr<tree_walk> walk_;
   std::unique_ptr<page_buffer> root_;  ///< the root block
   std::deque<tree_facts> trees_;
-  std::vector<found_tree> trees_found_;
   std::set<const tree_facts*> mended_;
   bool catalogue_lost_ = false;
 };

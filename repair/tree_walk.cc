@@ -23,11 +23,13 @@ std::string where_of(const gap& g) {
   return fmt::format("{} of tree {}", name_of(g.ref.addr), g.tree->name);
 }
 
+constexpr const char* not_freed_yet = "what was dropped is not freed yet";
+
 const char* bad_tree_record(cbytes value, bool& keep_it) {
   keep_it = false;
   tree_record r;
   if (!parse_tree_record(value, r)) return "it is no sound record of a tree";
-  return r.state == TREE_LIVE ? nullptr : "what was dropped is not freed yet";
+  return r.state == TREE_LIVE ? nullptr : not_freed_yet;
 }
 
 }  // namespace
@@ -74,6 +76,7 @@ tree_totals totals_of(const tree_facts& t, node_view n) {
 void tree_walk::walk(const tree_facts& t) {
   const std::size_t gaps_before = gaps.size();
   const u64 repaired_before = journal_.repaired;
+  miscounted_ = false;
   gap root;
   root.tree = &t;
   root.ref = t.root;
@@ -82,11 +85,12 @@ void tree_walk::walk(const tree_facts& t) {
   page_buffer page(store_.max_node_blocks());
   if (!store_.read_page(t.root, page)) return;
   const node_header& h = page.view().node();
-  if (h.record_count == found.records && h.byte_count == found.bytes) return;
+  if (h.record_count == found.records && h.byte_count == found.bytes && !miscounted_) return;
   if (journal_.repaired == repaired_before)
     journal_.fixed("tree " + t.name,
-                   fmt::format("its root counts {} records of {} bytes, found {} of {}",
-                               u64{h.record_count}, u64{h.byte_count}, found.records, found.bytes),
+                   fmt::format("its root counts {} records of {} bytes, found {} of {}{}",
+                               u64{h.record_count}, u64{h.byte_count}, found.records, found.bytes,
+                               miscounted_ ? "; inner nodes sum up what is not so" : ""),
                    "counted anew");
   recount(t);
 }
@@ -129,6 +133,7 @@ tree_totals tree_walk::visit(const gap& g) {
 
 tree_totals tree_walk::inner(const gap& g, page_buffer& page) {
   std::vector<gap> children;
+  std::vector<aggregate> said;
   {
     const node_view n = page.view();
     std::string low = g.low;
@@ -143,11 +148,16 @@ tree_totals tree_walk::inner(const gap& g, page_buffer& page) {
       c.has_high = i + 1 < n.count() || g.has_high;
       c.high = i + 1 < n.count() ? key_of(n, i + 1) : g.high;
       low = c.high;
+      if (n.aggregated()) said.push_back(n.child_sum(i));
       children.push_back(std::move(c));
     }
   }
   tree_totals sum;
-  for (const gap& c : children) sum += visit(c);
+  for (std::size_t i = 0; i < children.size(); ++i) {
+    const tree_totals below = visit(children[i]);
+    miscounted_ |= !said.empty() && !(said[i] == below.sum);
+    sum += below;
+  }
   return sum;
 }
 
@@ -200,6 +210,7 @@ tree_totals tree_walk::leaf(const gap& g, page_buffer& page) {
 
 void tree_walk::take_out(const gap& g, page_buffer& page, const std::vector<suspect>& bad) {
   const node_view n = page.view();
+  std::vector<u32> out;
   for (const suspect& s : bad) {
     const std::string key = key_of(n, s.index);
     const std::string where = fmt::format("{}, key {}", where_of(g), readable(as_bytes(key)));
@@ -207,20 +218,22 @@ void tree_walk::take_out(const gap& g, page_buffer& page, const std::vector<susp
       journal_.leave(where, s.why);
       continue;
     }
-    // What is left of a dropped tree belongs to nobody then.
-    const bool dropped = g.tree->id == tree_catalogue;
-    journal_.fixed(where, s.why, s.keep ? "moved to lost+found" : dropped ? "freed" : "given up");
-    journal_.given_up += !s.keep && !dropped;
-    if (s.keep)
+    if (s.keep && !journal_.losses_saved) {
       journal_.keep_record(
           {g.tree->name, g.tree->id, g.ref.addr.block(), key, text(n.at(s.index).value)});
+      journal_.postponed.push_back(where + ": " + s.why);
+      continue;
+    }
+    out.push_back(s.index);
+    // What is left of a dropped tree belongs to nobody then.
+    const bool dropped = s.why == not_freed_yet;
+    journal_.fixed(where, s.why, s.keep ? "moved to lost+found" : dropped ? "freed" : "given up");
+    journal_.given_up += !s.keep && !dropped;
+    catalogue_lost_some |= g.tree->id == tree_catalogue && !dropped;
   }
-  if (!journal_.may_all()) return;
-  for (std::size_t i = bad.size(); i-- != 0;) erase_at(page.writer(), bad[i].index);
-  page_buffer written(page.most_blocks());
-  written.set_blocks(page.size() / block_bytes);
-  std::memcpy(written.all().data(), page.all().data(), page.size());
-  if (!store_.write_page(written)) journal_.leave(where_of(g), "it cannot be written");
+  if (out.empty()) return;
+  for (std::size_t i = out.size(); i-- != 0;) erase_at(page.writer(), out[i]);
+  if (!store_.write_page(page)) journal_.leave(where_of(g), "it cannot be written");
 }
 
 void tree_walk::each_record(page_ref ref, const record_sink& each) {

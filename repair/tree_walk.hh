@@ -26,6 +26,7 @@ struct tree_facts {
   tree_id_t id = tree_none;
   btree::tree_record record{};  ///< zeros for the catalogue, but for the size of its nodes
   page_ref root;
+  bool found = false;      ///< by its pages: the catalogue has no record of it yet
   bool has_order = false;  ///< a comparator orders its keys, which is not here
 };
 
@@ -78,6 +79,7 @@ class tree_walk {
 
   std::vector<gap> gaps;
   u64 pages = 0;
+  bool catalogue_lost_some = false;  ///< records of trees, that may be there all the same
   bool stopped = false;
 
  private:
@@ -90,6 +92,7 @@ class tree_walk {
                          bool& keep_it);
   const char* claim_key(const gap& place, btree::node_view n, u32 index);
   void take_out(const gap& place, page_buffer& page, const std::vector<suspect>& bad);
+  bool miscounted_ = false;  ///< a parent says of a child what is not so
   tree_totals recount_below(const tree_facts& t, page_ref ref, bool root);
 
   raw_store& store_;

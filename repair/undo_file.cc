@@ -9,6 +9,7 @@
 
 #include "be/base/checksum.hh"
 #include "be/block_buffer.hh"
+#include "be/io/inspect.hh"
 #include "be/volume.hh"
 
 namespace pleach::repair {
@@ -65,7 +66,7 @@ class reader {
     for (u64 at = sizeof header_; at < size;) {
       undo_entry e;
       if (!read(at, &e, sizeof e) || e.magic != undo_entry_magic || e.checksum != sum_of(e, at) ||
-          e.length > most_at_once || e.length > size - at - sizeof e)
+          e.length > most_at_once || e.length > size - at - sizeof e || !possible(e))
         return ends(sealed, why);
       const placed_entry p{e.offset, e.length, e.old_sum, e.new_sum, at + sizeof e};
       std::vector<std::byte> old(p.length);
@@ -91,6 +92,10 @@ class reader {
   const std::vector<placed_entry>& entries() const { return entries_; }
 
  private:
+  bool possible(const undo_entry& e) const {
+    return e.length != 0 && (e.offset | e.length) % block_bytes == 0 &&
+           e.offset <= header_.store_bytes && e.length <= header_.store_bytes - e.offset;
+  }
   bool is_sealed(u64 size) const {
     undo_entry e;
     const u64 at = size - sizeof e;
@@ -152,12 +157,7 @@ status undo_writer::create(const std::string& path, const u8 (&uuid)[16], u64 st
   if (status s = append(&h, sizeof h); !s) return s;
   if (status s = sync(); !s) return s;
   // The name, too: without it nobody finds what was saved.
-  const std::size_t slash = path.rfind('/');
-  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  const int d = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  const bool kept = d >= 0 && fsync(d) == 0;
-  if (d >= 0) ::close(d);
-  return kept ? status{} : fail(errc::io);
+  return io::sync_folder_of(path, true) == 0 ? status{} : fail(errc::io);
 }
 
 status undo_writer::append(const void* data, u64 length) {
@@ -206,6 +206,10 @@ result<undo_result> apply_undo(const std::string& undo_path, sm::reactor& loop, 
   if (status s = undo.load(why); !s) return fail(s.error());
   if (!same_store(undo.header(), loop, dev)) {
     why = "it is of another store";
+    return fail(errc::conflict);
+  }
+  if (dev.size() != undo.header().store_bytes) {
+    why = "the store has another length now";
     return fail(errc::conflict);
   }
   result<bool> untouched = untouched_since(undo, loop, dev);

@@ -62,8 +62,17 @@ class session {
 
   std::expected<repair_report, error> run() {
     if (auto done = offline(); !done) return std::unexpected(done.error());
-    if (report_.left == 0 && (journal_.kept != 0 || !trees_.empty()))
+    // While something is left the bitmaps are not to be trusted: nothing may be allocated, and
+    // pages whose records would have to be saved first stay as they are.
+    if (journal_.left != 0)
+      for (const std::string& p : journal_.postponed)
+        journal_.leave(p, "its records can be saved when all else is repaired");
+    if (journal_.left == 0 && (journal_.kept != 0 || !trees_.empty()))
       if (auto done = online(); !done) return std::unexpected(done.error());
+    if (journal_.left == 0 && !journal_.postponed.empty()) {
+      journal_.losses_saved = true;
+      if (auto done = offline(); !done) return std::unexpected(done.error());
+    }
     if (undo_)
       if (status s = undo_->seal(); !s)
         return refuse(s.error(), fmt::format("repairing {}: the undo file {}: {}", path_,
@@ -110,6 +119,7 @@ class session {
       if (options_.tell) options_.tell({where, what, done});
     };
     journal_.keep = [this](repair::lost_record&& r) { lost_whole_ &= lost_.add(r); };
+    if (!journal_.losses_saved) journal_.postponed.clear();
     journal_.progress = options_.progress;
     sm::reactor loop(sm::system_environment());
     loop.add_poller(**dev);
@@ -127,7 +137,6 @@ class session {
     report_.pages = done->pages;
     report_.pages_written = done->pages_written;
     report_.recovery = done->recovery;
-    report_.left = journal_.left;
     return {};
   }
 
@@ -144,6 +153,11 @@ class session {
       if (errc e = enter(*c, t); !is_ok(e))
         return refuse(
             e, fmt::format("repairing {}: entering tree {}: {}", path_, t.name, sentence_of(e)));
+    if (!lost_whole_)
+      return refuse(errc::device_full,
+                    fmt::format("repairing {}: no room for temporary files ($TMPDIR): records that "
+                                "are to be saved stay where they are",
+                                path_));
     if (journal_.kept != 0)
       if (errc e = fill_lost_and_found(c); !is_ok(e))
         return refuse(e, fmt::format("repairing {}: filling {}: {}", path_, lost_and_found_tree,
@@ -178,18 +192,21 @@ class session {
     if (!a.ok()) return static_cast<errc>(a.code);
     lost_.rewind();
     for (repair::lost_record r; lost_.next(r);) {
-      std::string key = r.tree + '\0' + r.key;
-      a = st.run(t.put(key, r.value, durability::ordered));
-      if (a.what() == category::exists) {
-        key += '\0' + std::to_string(r.block);
-        a = st.run(t.upsert(key, r.value, durability::ordered));
+      std::string key = r.tree + '\0' + r.key, there;
+      if (key.size() > st.limits().key_bytes) {
+        const std::string hash = fmt::format("{}{:016x}", '\0', hash64(as_bytes(r.key)));
+        key = key.substr(0, st.limits().key_bytes - 64) + hash;
       }
+      a = st.run(t.get(key, there));
+      if (a.ok() && there == r.value) continue;  // by a repair that was cut short
+      if (a.ok()) key += '\0' + std::to_string(r.block);
+      a = st.run(t.upsert(key, r.value, durability::ordered));
       if (!a.ok()) return static_cast<errc>(a.code);
       ++report_.lost_and_found;
     }
     t = tree();
-    auto closed = st.close();
-    return !closed ? static_cast<errc>(closed.error().code) : lost_whole_ ? errc::ok : errc::io;
+    auto closed = st.close();  // and durable
+    return closed ? errc::ok : static_cast<errc>(closed.error().code);
   }
 
   const std::string& path_;

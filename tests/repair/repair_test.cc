@@ -197,3 +197,78 @@ DOCTEST_TEST_CASE("a repair that is cut short is gone on with by the next") {
     judge(f.path, hit);
   }
 }
+
+DOCTEST_TEST_CASE("records that nothing proves are saved before their leaf is overwritten") {
+  const sample& good = sample::get();
+  // A leaf without checksums loses its sum only: all its records can be read.
+  const auto leaf = std::ranges::find_if(
+      good.pages, [](const page_place& p) { return p.tree == 2 && p.level == 0; });
+  DOCTEST_REQUIRE(leaf != good.pages.end());
+  image x = good.bytes;
+  x[leaf->addr.offset() + 8] ^= std::byte{1};
+  for (u64 stop = 0; stop < 8; ++stop) {
+    scratch_file f("repair-saved");
+    write_file(f.path, x);
+    u64 steps = stop;
+    pleach::repair_options o;
+    o.progress = [&](u64, u64) { return steps-- != 0; };
+    (void)pleach::repair_store(f.path, o);
+    const mended m = mend(f.path);
+    DOCTEST_REQUIRE(m.report.left == 0);
+    pleach::store s = open(f.path, 32 * mib);
+    require_clean(s);
+    const content now = content_of(s);
+    const records& was = good.all.at("plain");
+    const records& is = now.at("plain");
+    const records& saved = now.at("lost+found");
+    DOCTEST_CHECK(is.size() + saved.size() == was.size());
+    for (const auto& [key, value] : was) {
+      const auto there = is.find(key);
+      DOCTEST_REQUIRE((there != is.end() ? there->second
+                                         : saved.at(std::string("plain") + '\0' + key)) == value);
+    }
+  }
+}
+
+DOCTEST_TEST_CASE("with a problem that is left, no leaf with records to be saved is overwritten") {
+  // The root of a tree whose order only a comparator knows is damaged, and a leaf of another tree.
+  scratch_file f("repair-left");
+  format(f.path, 16 * mib, 2 * mib);
+  pleach::open_options oo;
+  oo.cache_bytes = 16 * mib;
+  oo.comparators = {
+      {"reversed", [](std::string_view a, std::string_view b, void*) { return b.compare(a); }}};
+  {
+    auto s = pleach::store::open(f.path, oo);
+    DOCTEST_REQUIRE(s.has_value());
+    pleach::tree_options o{.node_bytes = 4096};
+    pleach::tree plain, ordered;
+    require_ok(s->run(s->create_tree("plain", o, plain)));
+    o.order = pleach::key_order::registered;
+    o.comparator = "reversed";
+    require_ok(s->run(s->create_tree("ordered", o, ordered)));
+    for (u64 i = 0; i < 400; ++i)
+      for (pleach::tree* t : {&plain, &ordered})
+        require_ok(s->run(
+            t->put("key" + std::to_string(i), bytes_of(i, 50), pleach::durability::ordered)));
+    plain = ordered = {};
+    DOCTEST_REQUIRE(s->close());
+  }
+  image x = read_file(f.path);
+  u64 leaf = 0, root = 0;
+  for (u64 b = 0; b < x.size() / 4096; ++b) {
+    const auto& h = *reinterpret_cast<const pleach::page_header*>(x.data() + b * 4096);
+    if (h.magic != pleach::page_magic || h.address != pleach::page_addr(b, 1).raw) continue;
+    if (h.tree_id == 2 && h.level == 0) leaf = b;
+    if (h.tree_id == 3 && h.level == 1) root = b;
+  }
+  DOCTEST_REQUIRE((leaf != 0 && root != 0));
+  x[leaf * 4096 + 8] ^= std::byte{1};
+  x[root * 4096 + 8] ^= std::byte{1};
+  write_file(f.path, x);
+  const mended m = mend(f.path);
+  DOCTEST_CHECK(m.report.left == 2);
+  const image after = read_file(f.path);
+  DOCTEST_CHECK(std::equal(x.begin() + leaf * 4096, x.begin() + (leaf + 1) * 4096,
+                           after.begin() + leaf * 4096));
+}
